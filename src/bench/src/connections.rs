@@ -1,0 +1,160 @@
+//! Plain non-blocking sockets that carry whole frames both ways.
+
+use crate::BenchError;
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Largest response accepted, in bytes.
+const RESPONSE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    pub address: String,
+    outgoing: Vec<u8>,
+    written: usize,
+    prefix: [u8; 4],
+    prefix_bytes: usize,
+    /// Bytes of the response being read; empty between responses.
+    expected: usize,
+    body: Vec<u8>,
+}
+
+impl Link {
+    pub fn open(host: &str, port: i32) -> Result<Self, BenchError> {
+        let address = format!("{host}:{port}");
+        let failed = |e: std::io::Error| BenchError::Connection { address: address.clone(), reason: e.to_string() };
+        let port =
+            u16::try_from(port).map_err(|_| BenchError::Connection { address: address.clone(), reason: "no such port".to_owned() })?;
+        let stream = TcpStream::connect((host, port)).map_err(failed)?;
+        stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).map_err(failed)?;
+        Ok(Self { stream, address, outgoing: Vec::new(), written: 0, prefix: [0; 4], prefix_bytes: 0, expected: 0, body: Vec::new() })
+    }
+
+    /// Queues a frame (length prefix included) and writes what the socket takes.
+    pub fn send(&mut self, frame: &[u8]) -> Result<(), BenchError> {
+        if self.written == self.outgoing.len() {
+            self.outgoing.clear();
+            self.written = 0;
+        }
+        self.outgoing.extend_from_slice(frame);
+        self.write()
+    }
+
+    /// Whether bytes wait for the socket.
+    pub fn wants_write(&self) -> bool {
+        self.written < self.outgoing.len()
+    }
+
+    /// Writes what the socket takes.
+    pub fn write(&mut self) -> Result<(), BenchError> {
+        while self.wants_write() {
+            match self.stream.write(&self.outgoing[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.failed(e.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next whole response (without its length), if it is there.
+    pub fn receive(&mut self) -> Result<Option<Bytes>, BenchError> {
+        loop {
+            if self.expected == 0 {
+                match self.stream.read(&mut self.prefix[self.prefix_bytes..]) {
+                    Ok(0) => return Err(self.failed("closed by the broker".to_owned())),
+                    Ok(n) => self.prefix_bytes += n,
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    Err(e) => return Err(self.failed(e.to_string())),
+                }
+                if self.prefix_bytes < 4 {
+                    continue;
+                }
+                let length = i32::from_be_bytes(self.prefix);
+                if length < 4 || length as usize > RESPONSE_BYTES_MAX {
+                    return Err(self.failed(format!("a response length of {length}")));
+                }
+                self.expected = length as usize;
+                self.prefix_bytes = 0;
+                self.body = Vec::with_capacity(self.expected);
+            }
+            // Never beyond this response: the vector's capacity may be larger than asked for.
+            let left = self.expected - self.body.len();
+            let mut limited = (&self.stream).take(left as u64);
+            match limited.read_to_end(&mut self.body) {
+                Ok(_) if self.body.len() < self.expected => return Err(self.failed("closed by the broker".to_owned())),
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    if self.body.len() < self.expected {
+                        return Ok(None);
+                    }
+                }
+                Err(e) => return Err(self.failed(e.to_string())),
+            }
+            self.expected = 0;
+            return Ok(Some(Bytes::from(std::mem::take(&mut self.body))));
+        }
+    }
+
+    pub fn failed(&self, reason: String) -> BenchError {
+        BenchError::Connection { address: self.address.clone(), reason }
+    }
+}
+
+/// Waits until a connection can be read, or written where bytes wait; at most `timeout`.
+pub fn wait<'a>(links: impl Iterator<Item = &'a Link>, timeout: Duration) {
+    let mut entries: Vec<PollFd<'_>> = links
+        .map(|link| {
+            let flags = if link.wants_write() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            PollFd::new(&link.stream, flags)
+        })
+        .collect();
+    let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+    // An error (EINTR) means "look again", which is what the caller does anyway.
+    let _ = poll(&mut entries, Some(&timeout));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn frames_arrive_whole_in_any_pieces() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut link = Link::open("127.0.0.1", port.into()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        assert!(link.receive().unwrap().is_none());
+        let bytes = [&[0u8, 0, 0, 5][..], b"hello", &[0, 0, 0, 4], b"last"].concat();
+        let mut frames = Vec::new();
+        for piece in bytes.chunks(3) {
+            peer.write_all(piece).unwrap();
+            wait([&link].into_iter(), Duration::from_secs(5));
+            while let Some(frame) = link.receive().unwrap() {
+                frames.push(frame);
+            }
+        }
+        assert_eq!(frames, [&b"hello"[..], b"last"]);
+        drop(peer);
+        wait([&link].into_iter(), Duration::from_secs(5));
+        assert!(link.receive().is_err());
+    }
+
+    #[test]
+    fn absurd_lengths_are_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut link = Link::open("127.0.0.1", listener.local_addr().unwrap().port().into()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.write_all(&[0x7f, 0xff, 0xff, 0xff]).unwrap();
+        wait([&link].into_iter(), Duration::from_secs(5));
+        assert!(link.receive().is_err());
+    }
+}

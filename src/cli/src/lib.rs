@@ -1,0 +1,124 @@
+//! The command line: odradek's own commands and Kafka's tools, in one multi-call binary.
+//!
+//! Purpose: [`run`] looks at the program's name. `kafka-topics`, `kafka-topics.sh` and their siblings ([`tools`]) behave as Kafka's
+//! tools do; every other name takes `odradek <command>`. Commands of other rooms (`serve`, `settings`, `bench`) are added by the
+//! binary as [`Subcommand`]s, so that this crate needs to know neither the broker nor the harness.
+//!
+//! Invariants: scripts can rely on exit codes (0 ok, 1 failed, 2 wrong usage; Kafka's tools: 0 and 1) and on the shapes of `--json`;
+//! progress and hints go to standard error, and only to a terminal. Owner: the main thread. Failure behaviour: an error is one
+//! sentence that names what failed, then what to do next; a reader of standard output that goes away ends the command quietly.
+
+mod commands;
+mod console;
+mod datetime;
+mod signals;
+mod stdin_lines;
+pub mod tools;
+
+use clap::{ArgMatches, Command};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// A command that another room brings.
+pub struct Subcommand {
+    /// Name, help and arguments.
+    pub command: Command,
+    pub run: Box<dyn FnOnce(&ArgMatches) -> ExitCode>,
+}
+
+/// What the binary adds to the commands of this crate.
+#[derive(Default)]
+pub struct Program {
+    pub subcommands: Vec<Subcommand>,
+    /// Run when no command is given; it sees no arguments. Without it, help is shown.
+    pub default: Option<&'static str>,
+}
+
+/// Wrong usage, as clap's own errors have it.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Runs the command line; `args` starts with the program's name.
+pub fn run(args: impl Iterator<Item = OsString>, program: Program) -> ExitCode {
+    let mut args: Vec<OsString> = args.collect();
+    let name = args.first().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some(tool) = tools::by_program_name(&name) {
+        return tools::run(tool, &text_arguments(&args[1..]));
+    }
+    // `odradek kafka-topics ...` works without links.
+    if let Some(tool) = args.get(1).and_then(|a| a.to_str()).and_then(tools::by_program_name) {
+        return tools::run(tool, &text_arguments(&args[2..]));
+    }
+    if let Some(default) = program.default
+        && args.len() <= 1
+    {
+        args.resize(1, OsString::from("odradek"));
+        args.push(OsString::from(default));
+    }
+    let matches = match command(&program).try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are no errors: clap knows which stream.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(EXIT_USAGE) };
+    match program.subcommands.into_iter().find(|s| s.command.get_name() == name) {
+        Some(theirs) => (theirs.run)(arguments),
+        None => commands::run(name, arguments),
+    }
+}
+
+/// The whole command tree, for help and shell completion.
+pub fn command(program: &Program) -> Command {
+    let mut command = Command::new("odradek")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A Kafka-protocol broker for bare-metal Linux where latency matters, and its tools")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .after_help(
+            "Kafka's own tools are built in: `odradek install-tools DIR` makes links such as kafka-topics.sh, \
+             and `odradek kafka-topics ...` works without them.",
+        );
+    for theirs in &program.subcommands {
+        command = command.subcommand(theirs.command.clone());
+    }
+    command.subcommands(commands::commands())
+}
+
+fn text_arguments(args: &[OsString]) -> Vec<String> {
+    args.iter().map(|a| a.to_string_lossy().into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(args: &[&str], program: Program) -> String {
+        format!("{:?}", run(args.iter().map(OsString::from), program))
+    }
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        command(&Program::default()).debug_assert();
+    }
+
+    #[test]
+    fn added_commands_and_the_default_run() {
+        let program = || Program {
+            subcommands: vec![Subcommand { command: Command::new("serve"), run: Box::new(|_| ExitCode::from(7)) }],
+            default: Some("serve"),
+        };
+        let seven = format!("{:?}", ExitCode::from(7));
+        assert_eq!(code(&["odradek"], program()), seven);
+        assert_eq!(code(&["odradek", "serve"], program()), seven);
+        assert_eq!(code(&["odradek", "no-such"], program()), format!("{:?}", ExitCode::from(EXIT_USAGE)));
+    }
+
+    #[test]
+    fn kafkas_tools_answer_to_their_names() {
+        let one = format!("{:?}", ExitCode::from(1));
+        assert_eq!(code(&["/opt/bin/kafka-topics.sh", "--help"], Program::default()), one);
+        assert_eq!(code(&["odradek", "kafka-topics", "--help"], Program::default()), one);
+    }
+}

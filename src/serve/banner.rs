@@ -1,0 +1,69 @@
+//! What the broker says of itself when it is ready.
+
+use super::broker::Broker;
+use odradek_store::RecoveryReport;
+use std::time::Duration;
+
+/// Prints version, identity, shards, listeners, directories, what the kernel granted, and what to type next.
+pub fn print(broker: &Broker, took: Duration) {
+    let Broker { config, cluster_id, cores, ready, .. } = broker;
+    println!("odradek {}", env!("CARGO_PKG_VERSION"));
+    println!("  node       {}  cluster {}", config.node, cluster_id);
+    for told in ready {
+        let place = match cores.get(usize::from(told.shard.get()) % cores.len().max(1)) {
+            Some(core) if config.settings.pin() => {
+                format!("core {}, NUMA node {}", core.id.id, core.numa_node.map_or_else(|| "?".into(), |node| node.to_string()))
+            }
+            _ => "not pinned".into(),
+        };
+        let listeners: Vec<String> = told.listeners.iter().map(ToString::to_string).collect();
+        println!("  shard {:<4} {place}; broker {}; listens on {}", told.shard, config.broker_of(told.shard), listeners.join(", "));
+    }
+    println!("  clients    {} at {}:{}", config.listener, config.advertised_host, config.advertised_port);
+    let dirs: Vec<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    println!("  data       {}", dirs.join(", "));
+    if let Some(first) = ready.first() {
+        println!("  ring       {}", first.features);
+        println!("  files      {}", files(&first.recovery));
+    }
+    for told in ready {
+        for line in recovery(&told.recovery) {
+            println!("  recovery   shard {}: {line}", told.shard);
+        }
+    }
+    println!("ready after {} ms", took.as_millis());
+    let bootstrap = format!("{}:{}", config.advertised_host, config.advertised_port);
+    let server = if bootstrap == "localhost:9092" { String::new() } else { format!(" --bootstrap-server {bootstrap}") };
+    println!();
+    println!("next:");
+    println!("  odradek topic create greetings --partitions 4{server}");
+    println!("  echo hello | odradek produce greetings{server}");
+    println!("  odradek consume greetings --from beginning{server}");
+}
+
+/// How files are read and written.
+fn files(report: &RecoveryReport) -> String {
+    if report.buffered.is_empty() {
+        return "direct I/O".into();
+    }
+    let reasons: Vec<String> = report.buffered.iter().map(|(dir, why)| format!("{} ({why})", dir.display())).collect();
+    format!("through the page cache in {}; odradek.direct.io=required refuses to start like this", reasons.join(", "))
+}
+
+/// What the start found after an unclean stop, and what it could not repair.
+fn recovery(report: &RecoveryReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !report.clean && (report.partitions > report.created || report.journal_blocks > 0) {
+        lines.push(format!(
+            "the last stop was not clean: {} journal blocks and {} partitions checked, {} batches brought back, in {} ms",
+            report.journal_blocks,
+            report.recovered,
+            report.journal_batches,
+            report.took.as_millis()
+        ));
+    }
+    lines.extend(report.truncated.iter().map(|(path, bytes)| format!("{bytes} bytes of a torn write were cut off {}", path.display())));
+    lines.extend(report.holes.iter().map(|hole| format!("journal blocks are missing: {hole:?}; records may be lost, see the log")));
+    lines.extend(report.damaged.iter().map(|(partition, why)| format!("partition {partition} stays offline: {why}")));
+    lines
+}

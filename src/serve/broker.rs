@@ -1,0 +1,105 @@
+//! One running broker: data directory, background plane, shards.
+
+use super::data_dir::{DataDir, DataDirError};
+use super::machine::{self, Core};
+use super::shards::{self, Ready, Running, ShardsError, Stopper};
+use odradek_background::{Background, StartError};
+use odradek_settings::Settings;
+use odradek_shard::config::NodeConfig;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long the background plane may take to end. What it has not unlinked by then is unlinked at the next start.
+const BACKGROUND_STOP_MAX: Duration = Duration::from_secs(1);
+
+/// Why the broker did not start, or did not stop cleanly. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    #[error("{0}")]
+    DataDir(#[from] DataDirError),
+    #[error("listeners: cannot resolve {name}: {error}")]
+    Resolve { name: String, error: std::io::Error },
+    #[error("{0}")]
+    Background(#[from] StartError),
+    #[error("{0}")]
+    Shards(#[from] ShardsError),
+    #[error("the checkpoint files could not be written: {0}; the next start will check more than it need")]
+    Checkpoints(std::io::Error),
+}
+
+/// A broker that serves. Dropping it without [`Broker::wait_stopped`] leaves its threads running until the process ends.
+pub struct Broker {
+    pub config: Arc<NodeConfig>,
+    pub cluster_id: String,
+    pub cores: Vec<Core>,
+    pub ready: Vec<Ready>,
+    running: Running,
+    background: Background,
+    background_thread: JoinHandle<()>,
+    _data: DataDir,
+}
+
+impl Broker {
+    /// Starts a broker and returns when every shard serves.
+    pub fn start(settings: Arc<Settings>) -> Result<Self, BrokerError> {
+        let cores = machine::cores();
+        let shards = settings.shards().unwrap_or_else(|| u16::try_from(cores.len()).unwrap_or(u16::MAX)).max(1);
+        let data = DataDir::open(&settings, shards)?;
+        let config = Arc::new(NodeConfig::new(settings.clone(), shards, bootstrap_addresses(&settings)?));
+        let probe_dir = config.log_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
+        let (background, background_thread) = Background::start(&probe_dir)?;
+        let running = shards::start(&config, &data.cluster_id, &cores, &background)?;
+        let ready = running.wait_ready()?;
+        let cluster_id = data.cluster_id.clone();
+        Ok(Self { config, cluster_id, cores, ready, running, background, background_thread, _data: data })
+    }
+
+    /// Ends the broker from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.running.stopper()
+    }
+
+    /// Waits until the broker was told to stop and has flushed everything.
+    pub fn wait_stopped(self) -> Result<(), BrokerError> {
+        let result = self.running.wait_stopped();
+        self.background.stop();
+        // Its work can be left at any moment, and glommio may sleep through the word to stop: it is not waited for long.
+        let patience = Instant::now() + BACKGROUND_STOP_MAX;
+        while !self.background_thread.is_finished() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        result?;
+        // Kafka's checkpoints are per directory, which shards share: written once, when all of them have closed.
+        odradek_store::write_kafka_checkpoints(&self.config.log_dirs).map_err(BrokerError::Checkpoints)
+    }
+
+    /// Stops the broker and waits for it.
+    pub fn stop(self) -> Result<(), BrokerError> {
+        self.stopper().stop();
+        self.wait_stopped()
+    }
+}
+
+/// The addresses of the first listener. Other listeners need protocols that are not there yet; the settings refuse them.
+fn bootstrap_addresses(settings: &Settings) -> Result<Vec<SocketAddr>, BrokerError> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for listener in settings.listeners().into_iter().take(1) {
+        let host = if listener.host.is_empty() { "0.0.0.0" } else { listener.host.as_str() };
+        let resolved = (host, listener.port)
+            .to_socket_addrs()
+            .map_err(|error| BrokerError::Resolve { name: format!("{host}:{}", listener.port), error })?;
+        for address in resolved {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    // `localhost` may name an IPv6 address on a machine without IPv6: what cannot be bound is left out if another can.
+    if addresses.len() > 1 {
+        addresses.retain(|address| address.is_ipv4() || std::net::TcpListener::bind(SocketAddr::new(address.ip(), 0)).is_ok());
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,103 @@
+//! `odradek serve`: from settings to pinned shards, and back to a clean directory.
+
+mod banner;
+pub mod broker;
+pub mod data_dir;
+pub mod machine;
+pub mod shards;
+
+use broker::{Broker, BrokerError};
+use clap::Args;
+use odradek_settings::{LogFormat, Settings, SettingsError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Starts the broker.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "Examples:\n  odradek serve\n  odradek serve --config server.properties\n  \
+    odradek serve --override listeners=PLAINTEXT://0.0.0.0:9092 --override log.dirs=/data/odradek")]
+pub struct ServeArgs {
+    /// A Kafka server.properties file.
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A setting that wins over the file; may be given several times.
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("{0}")]
+    Settings(#[from] SettingsError),
+    #[error("{0}")]
+    Broker(#[from] BrokerError),
+    #[error("signals cannot be handled: {0}")]
+    Signals(std::io::Error),
+}
+
+pub fn run(args: &ServeArgs) -> ExitCode {
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("odradek: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), ServeError> {
+    let started = Instant::now();
+    let (settings, warnings) = Settings::load(args.config.as_deref(), &args.overrides)?;
+    start_logging(&settings);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let broker = Broker::start(Arc::new(settings))?;
+    banner::print(&broker, started.elapsed());
+
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServeError::Signals)?;
+    let handle = signals.handle();
+    let stopper = broker.stopper();
+    let waiter = std::thread::spawn(move || {
+        for signal in signals.forever() {
+            tracing::info!(signal, "stopping: finishing what is in flight, then flushing");
+            stopper.stop();
+        }
+    });
+    let result = broker.wait_stopped();
+    handle.close();
+    let _ = waiter.join();
+    result?;
+    tracing::info!("stopped; the data directory is clean");
+    Ok(())
+}
+
+fn start_logging(settings: &Settings) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ODRADEK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{},glommio=warn", settings.log_level())));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A process that starts a second broker keeps its first logger.
+    let _ = match settings.log_format() {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+/// `odradek settings`: every setting with its default.
+pub fn print_settings(json: bool) -> ExitCode {
+    let settings = match Settings::load(None, &[]) {
+        Ok((settings, _)) => settings,
+        Err(error) => {
+            eprintln!("odradek: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let text = if json { settings.describe_json() } else { settings.describe_text() };
+    // A reader that goes away early (`| head`) is no error.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    ExitCode::SUCCESS
+}

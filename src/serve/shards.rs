@@ -1,0 +1,163 @@
+//! One pinned thread per shard.
+
+use super::machine::Core;
+use odradek_background::Background;
+use odradek_base::ShardId;
+use odradek_ring::mesh::mesh;
+use odradek_ring::{Ring, RingConfig, RingError};
+use odradek_shard::config::NodeConfig;
+use odradek_shard::messages::Message;
+use odradek_shard::start::{self, Event, Start, StartError};
+use odradek_shard::stop::StopSignal;
+use odradek_store::{RecoveryReport, StoreError};
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+/// Messages that may wait between two shards before they spill into the sender's overflow.
+const MESH_CAPACITY: usize = 4096;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ShardsError {
+    #[error("shard {shard}: {error}")]
+    Ring { shard: u16, error: RingError },
+    #[error("shard {shard} could not start: {error}")]
+    Start { shard: u16, error: StartError },
+    #[error("shard {shard} could not flush everything: {error}; what was acknowledged is in the journal and will be replayed")]
+    Stop { shard: u16, error: StoreError },
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+    #[error("a shard ended without a word; its panic is in the log")]
+    Lost,
+}
+
+/// What a shard told of itself when it was ready.
+pub struct Ready {
+    pub shard: ShardId,
+    pub recovery: RecoveryReport,
+    pub features: String,
+    pub listeners: Vec<SocketAddr>,
+}
+
+enum Told {
+    Event(Event),
+    Ring(u16, RingError),
+}
+
+/// The shards of a node while they run.
+pub struct Running {
+    threads: Vec<JoinHandle<()>>,
+    events: mpsc::Receiver<Told>,
+    stopper: Stopper,
+    shards: usize,
+}
+
+/// Stops the shards; may be used from any thread.
+#[derive(Clone, Default)]
+pub struct Stopper(Vec<StopSignal>);
+
+impl Stopper {
+    pub fn stop(&self) {
+        for signal in &self.0 {
+            signal.stop();
+        }
+    }
+}
+
+/// Starts one thread per shard.
+pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], background: &Background) -> Result<Running, ShardsError> {
+    let ports = mesh::<Message>(usize::from(config.shards), MESH_CAPACITY);
+    let mut stopper = Stopper::default();
+    let (tell, events) = mpsc::channel();
+    let mut threads = Vec::with_capacity(ports.len());
+    for (at, port) in ports.into_iter().enumerate() {
+        let id = at as u16;
+        let core = (config.settings.pin() && !cores.is_empty()).then(|| cores[at % cores.len()]);
+        let (config, cluster_id, background, tell) = (config.clone(), cluster_id.to_string(), background.clone(), tell.clone());
+        let stop = StopSignal::default();
+        stopper.0.push(stop.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{id}"))
+            .spawn(move || {
+                if let Some(core) = core
+                    && !core_affinity::set_for_current(core.id)
+                {
+                    tracing::warn!(shard = id, core = core.id.id, "the thread could not be pinned to its core");
+                }
+                let ring = match Ring::new(ring_config(&config)) {
+                    Ok(ring) => ring,
+                    Err(error) => {
+                        let _ = tell.send(Told::Ring(id, error));
+                        return;
+                    }
+                };
+                let on_event = Box::new(move |event| {
+                    // Nobody listens any more when the node has given up on starting.
+                    let _ = tell.send(Told::Event(event));
+                });
+                let start = Start { id: ShardId(id), config, cluster_id, port, background: Some(background), stop, on_event };
+                ring.block_on(start::run(ring.clone(), start));
+                // Tasks hold the ring: without this its listeners would stay open as long as the process lives.
+                ring.shutdown();
+            })
+            .map_err(ShardsError::Thread)?;
+        threads.push(thread);
+    }
+    Ok(Running { threads, events, stopper, shards: usize::from(config.shards) })
+}
+
+fn ring_config(config: &NodeConfig) -> RingConfig {
+    RingConfig {
+        recv_buffers: config.settings.receive_buffers(),
+        recv_buffer_bytes: config.settings.receive_buffer_bytes(),
+        spin: config.settings.spin(),
+        ..RingConfig::default()
+    }
+}
+
+impl Running {
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until every shard serves.
+    pub fn wait_ready(&self) -> Result<Vec<Ready>, ShardsError> {
+        let mut ready = Vec::with_capacity(self.shards);
+        while ready.len() < self.shards {
+            match self.events.recv().map_err(|_| ShardsError::Lost)? {
+                Told::Event(Event::Ready { shard, recovery, features, listeners }) => {
+                    ready.push(Ready { shard, recovery, features, listeners });
+                }
+                Told::Event(Event::Failed { shard, error }) => return Err(ShardsError::Start { shard: shard.get(), error }),
+                Told::Event(Event::Stopped { .. }) => return Err(ShardsError::Lost),
+                Told::Ring(shard, error) => return Err(ShardsError::Ring { shard, error }),
+            }
+        }
+        ready.sort_by_key(|ready| ready.shard);
+        Ok(ready)
+    }
+
+    /// Waits until every shard has stopped.
+    pub fn wait_stopped(self) -> Result<(), ShardsError> {
+        let mut result = Ok(());
+        let mut stopped = 0;
+        while stopped < self.shards {
+            match self.events.recv() {
+                Ok(Told::Event(Event::Stopped { shard, result: ended })) => {
+                    stopped += 1;
+                    if let Err(error) = ended {
+                        result = Err(ShardsError::Stop { shard: shard.get(), error });
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return Err(ShardsError::Lost),
+            }
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                return Err(ShardsError::Lost);
+            }
+        }
+        result
+    }
+}

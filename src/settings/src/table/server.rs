@@ -1,0 +1,57 @@
+//! The node itself, its threads, topics in general, the metadata log and the controller.
+
+use super::Setting;
+use crate::rule::Rule;
+use crate::value::ValueType::*;
+
+#[rustfmt::skip]
+pub(super) const ROWS: &[Setting] = &[
+    Setting::null("alter.config.policy.class.name", Class, "Java class that may veto changes of configs.").low().unused(),
+    Setting::new("auto.create.topics.enable", Boolean, "true", "Whether a topic that a client asks for by name is made on the spot.").high(),
+    Setting::new("auto.leader.rebalance.enable", Boolean, "true", "Whether leadership is given back to preferred replicas in the background.").high().unused(),
+    Setting::new("background.threads", Int, "10", "Threads for various background work.").at_least(1).cluster_wide().high().unused(),
+    Setting::new("broker.heartbeat.interval.ms", Int, "2000", "Milliseconds between a broker's heartbeats to the controller.").unused(),
+    Setting::new("broker.id", Int, "-1", "Older name of node.id.").between(-1, 2_147_482).high(),
+    Setting::null("broker.rack", String, "Rack of this node; replicas of a partition are spread over racks."),
+    Setting::new("broker.session.timeout.ms", Int, "9000", "Milliseconds without a heartbeat after which a broker is fenced.").unused(),
+    Setting::new("config.providers", List, "", "Names of Java providers that resolve indirect config values.").per_broker().low().unused(),
+    Setting::new("controlled.shutdown.enable", Boolean, "true", "Whether leadership moves away before a broker stops.").unused(),
+    Setting::new("controller.listener.names", List, "", "Listeners that only controllers use. They are skipped: the embedded controller needs none.").high(),
+    Setting::new("controller.quorum.append.linger.ms", Int, "25", "Milliseconds the quorum leader gathers records before it writes them.").at_least(0).unused(),
+    Setting::new("controller.quorum.auto.join.enable", Boolean, "false", "Whether a controller joins the quorum by itself.").low().unused(),
+    Setting::new("controller.quorum.bootstrap.servers", List, "", "Endpoints at which the controller quorum is found.").high().unused(),
+    Setting::new("controller.quorum.election.backoff.max.ms", Int, "1000", "Longest pause in milliseconds between elections of the quorum.").at_least(0).high().unused(),
+    Setting::new("controller.quorum.election.timeout.ms", Int, "1000", "Milliseconds without a quorum leader before an election starts.").at_least(0).high().unused(),
+    Setting::new("controller.quorum.fetch.max.bytes", Int, "1048576", "Bytes of one fetch of the metadata log.").at_least(1).low().unused(),
+    Setting::new("controller.quorum.fetch.snapshot.max.bytes", Int, "1048576", "Bytes of one fetch of a metadata snapshot.").at_least(1).low().unused(),
+    Setting::new("controller.quorum.fetch.timeout.ms", Int, "2000", "Milliseconds without a successful fetch before the quorum leader is doubted.").at_least(0).high().unused(),
+    Setting::new("controller.quorum.request.timeout.ms", Int, "2000", "Milliseconds to wait for an answer inside the quorum.").at_least(0).unused(),
+    Setting::new("controller.quorum.retry.backoff.ms", Int, "20", "Milliseconds before a failed request inside the quorum is repeated.").at_least(0).low().unused(),
+    Setting::new("controller.quorum.voters", List, "", "Voters of a fixed controller quorum, as id@host:port.").high().unused(),
+    Setting::new("controller.quota.window.num", Int, "11", "Samples kept for the quota of controller mutations.").at_least(1).low().unused(),
+    Setting::new("controller.quota.window.size.seconds", Int, "1", "Seconds of one sample for the quota of controller mutations.").at_least(1).low().unused(),
+    Setting::new("controller.socket.timeout.ms", Int, "30000", "Socket timeout in milliseconds between broker and controller.").unused(),
+    Setting::null("create.topic.policy.class.name", Class, "Java class that may veto new topics.").low().unused(),
+    Setting::new("default.replication.factor", Int, "1", "Replicas of topics that are made without saying how many.").at_least(1),
+    Setting::new("delete.topic.enable", Boolean, "true", "Whether topics can be deleted.").high(),
+    Setting::new("initial.broker.registration.timeout.ms", Int, "60000", "Milliseconds that the first registration with the controller may take.").unused(),
+    Setting::new("leader.imbalance.check.interval.seconds", Long, "300", "Seconds between looks at how leaders are spread.").at_least(1).high().unused(),
+    Setting::null("metadata.log.dir", String, "Directory of the metadata log. Without it the first of log.dirs holds it.").high(),
+    Setting::new("metadata.log.max.record.bytes.between.snapshots", Long, "20971520", "Bytes of metadata records after which a snapshot is written.").at_least(1).high(),
+    Setting::new("metadata.log.max.snapshot.interval.ms", Long, "3600000", "Milliseconds after which a snapshot of the metadata is written even if little changed; 0 for never.").at_least(0).high().unused(),
+    Setting::new("metadata.log.segment.bytes", Int, "1073741824", "Largest file of the metadata log in bytes.").at_least(8_388_608).high().unused(),
+    Setting::new("metadata.log.segment.ms", Long, "604800000", "Milliseconds after which a new file of the metadata log starts.").high().unused(),
+    Setting::new("metadata.max.idle.interval.ms", Int, "500", "Milliseconds between no-op records of an idle controller.").at_least(0).low().unused(),
+    Setting::new("metadata.max.retention.bytes", Long, "104857600", "Bytes of metadata log and snapshots kept before old ones go.").high().unused(),
+    Setting::new("metadata.max.retention.ms", Long, "604800000", "Milliseconds that old metadata log files and snapshots are kept.").high().unused(),
+    Setting::new("node.id", Int, "1", "Id of this node. The broker id of shard i is node.id * 1000 + i, or node.id itself with odradek.advertise=node. (Kafka has no default.)")
+        .between(0, 2_147_482).high(),
+    Setting::new("num.io.threads", Int, "8", "Threads that work on requests. Shards have this role here.").at_least(1).cluster_wide().high().unused(),
+    Setting::new("num.partitions", Int, "1", "Partitions of topics that are made without saying how many.").at_least(1),
+    Setting::new("process.roles", List, "broker,controller", "Roles of this process. Here every node is both. (Kafka has no default.)").rule(Rule::ItemsOf(&["broker", "controller"])).high().unused(),
+    Setting::new("quota.window.num", Int, "11", "Samples kept for client quotas.").at_least(1).low().unused(),
+    Setting::new("quota.window.size.seconds", Int, "1", "Seconds of one sample for client quotas.").at_least(1).low().unused(),
+    Setting::null("client.quota.callback.class", Class, "Java class that decides about client quotas.").low().unused(),
+    Setting::new("request.timeout.ms", Int, "30000", "Milliseconds that a request to another broker may take.").high().unused(),
+    Setting::new("unclean.leader.election.enable", Boolean, "false", "Whether a replica that is behind may lead when no other is left, at the price of lost records.").cluster_wide().high(),
+];

@@ -1,0 +1,327 @@
+//! Produce: check, append, answer when the records are as safe as the client asked.
+//!
+//! The reader of the connection calls [`start`], which checks every batch and appends it in the order of the requests;
+//! the answer waits for the journal in the connection's queue ([`PendingProduce`]), so that many produces of one
+//! connection share a journal block. Partitions of other shards (`odradek.advertise=node`) are checked here and
+//! appended there.
+
+use crate::answer::Answer;
+use crate::dispatch::{Close, Context};
+use crate::messages::{AppendCall, AppendItem, AppendOutcome, Call, Reply};
+use crate::shard::Shard;
+use crate::topics::Topic;
+use bytes::Bytes;
+use odradek_base::{LeaderEpoch, PartitionIndex, ShardId, Timestamp, TopicPartition};
+use odradek_ring::sync::oneshot;
+use odradek_store::{AppendError, CommitTicket, Partition};
+use odradek_wire::batch::validate::{self, BatchError, ValidBatch, ValidationRules, Validator};
+use odradek_wire::produce::{PartitionProduceResponse, ProducePartition, ProduceRequest, ProduceResponse, TopicProduceResponse};
+use odradek_wire::{ErrorCode, StrBytes};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Bytes of decompressed records that are checked before other work gets its turn.
+const VALIDATION_SLICE_BYTES: usize = 256 * 1024;
+
+/// Room that the answer of one partition takes, in bytes.
+const PARTITION_ANSWER_BYTES: usize = 64;
+
+/// A produce whose answer waits for the disk or for another shard.
+pub struct PendingProduce {
+    version: i16,
+    correlation_id: i32,
+    acks: i16,
+    response: ProduceResponse,
+    local: Vec<LocalWait>,
+    remote: Vec<RemoteWait>,
+}
+
+/// Where in the response a partition stands.
+#[derive(Clone, Copy)]
+struct Place {
+    topic: usize,
+    partition: usize,
+}
+
+struct LocalWait {
+    place: Place,
+    partition: Partition,
+    ticket: CommitTicket,
+}
+
+struct RemoteWait {
+    places: Vec<Place>,
+    outcome: oneshot::Receiver<Vec<AppendOutcome>>,
+}
+
+/// What a shard that owns partitions is to append, by shard.
+type RemoteAppends = BTreeMap<ShardId, (Vec<Place>, Vec<AppendItem>)>;
+
+/// Handles one Produce request up to the point where its records are on their way.
+pub async fn start(shard: &Rc<Shard>, context: &Context<'_>, request: ProduceRequest) -> Result<Answer, Close> {
+    let mut response = ProduceResponse::default();
+    let mut local = Vec::new();
+    let mut remote = RemoteAppends::new();
+    let acks_valid = matches!(request.acks, -1..=1);
+
+    if acks_valid {
+        shard.store().wait_admission().await;
+    }
+    // Transactional records in a request that names no transaction: Kafka refuses the whole request.
+    let unnamed = request.transactional_id.is_none() && request.topics.iter().any(has_transactional_records);
+    let refused =
+        if !acks_valid { Some(ErrorCode::InvalidRequiredAcks) } else { unnamed.then_some(ErrorCode::TransactionalIdAuthorizationFailed) };
+    for (topic_at, asked) in request.topics.into_iter().enumerate() {
+        let topic = shard.topics.resolve(shard, &asked.topic);
+        let mut answered = TopicProduceResponse { topic: asked.topic, partitions: Vec::with_capacity(asked.partitions.len()) };
+        for (partition_at, wanted) in asked.partitions.into_iter().enumerate() {
+            let place = Place { topic: topic_at, partition: partition_at };
+            let index = wanted.index;
+            let outcome = match (refused, &topic) {
+                (Some(error), _) => Err(Refusal::code(error)),
+                (None, Err(error)) => Err(Refusal::code(*error)),
+                (None, Ok(topic)) => {
+                    append_one(shard, context, topic, wanted, request.acks, &request.transactional_id, place, &mut remote).await
+                }
+            };
+            answered.partitions.push(match outcome {
+                Ok(Some((appended, wait))) => {
+                    local.extend(wait);
+                    appended
+                }
+                Ok(None) => PartitionProduceResponse::failed(index, ErrorCode::UnknownServerError),
+                Err(refusal) => refusal.into_response(index),
+            });
+        }
+        response.topics.push(answered);
+    }
+
+    let remote = send_remote(shard, remote, request.acks);
+    let pending = PendingProduce {
+        version: context.request.api_version,
+        correlation_id: context.request.correlation_id,
+        acks: request.acks,
+        response,
+        local,
+        remote,
+    };
+    if request.acks != 0 {
+        return Ok(Answer::Produce(Box::new(pending)));
+    }
+    // Nobody waits, but an error ends the connection, which is all that Kafka can tell a client with acks=0.
+    let failed = pending.response.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| partition.error.is_some());
+    if failed && pending.remote.is_empty() {
+        return Ok(Answer::close());
+    }
+    Ok(Answer::None)
+}
+
+fn has_transactional_records(topic: &odradek_wire::produce::ProduceTopic) -> bool {
+    topic.partitions.iter().filter_map(|partition| partition.records.as_ref()).any(validate::first_batch_is_transactional)
+}
+
+/// Why a partition's records were refused.
+struct Refusal {
+    error: ErrorCode,
+    message: Option<String>,
+    record_errors: Vec<validate::RecordError>,
+}
+
+impl Refusal {
+    fn code(error: ErrorCode) -> Self {
+        Self { error, message: None, record_errors: Vec::new() }
+    }
+
+    fn into_response(self, index: PartitionIndex) -> PartitionProduceResponse {
+        PartitionProduceResponse {
+            record_errors: self.record_errors,
+            error_message: self.message.map(StrBytes::from_string),
+            ..PartitionProduceResponse::failed(index, self.error)
+        }
+    }
+}
+
+impl From<BatchError> for Refusal {
+    fn from(error: BatchError) -> Self {
+        Self { error: error.code, message: Some(error.message.to_string()), record_errors: error.record_errors }
+    }
+}
+
+type Appended = (PartitionProduceResponse, Option<LocalWait>);
+
+/// Checks and appends the records of one partition. `None` when another shard does it and its answer is awaited later.
+#[allow(clippy::too_many_arguments)]
+async fn append_one(
+    shard: &Rc<Shard>,
+    context: &Context<'_>,
+    topic: &Rc<Topic>,
+    wanted: ProducePartition,
+    acks: i16,
+    transactional_id: &Option<StrBytes>,
+    place: Place,
+    remote: &mut RemoteAppends,
+) -> Result<Option<Appended>, Refusal> {
+    let route = topic.partition(wanted.index).ok_or(Refusal::code(ErrorCode::UnknownTopicOrPartition))?;
+    let records = wanted.records.ok_or_else(validate::missing)?;
+    let now = shard.ring.wall_clock();
+    let rules = topic.validation_rules(context.request.api_version, transactional_id.is_some());
+    let batch = check(shard, records, rules, now).await?;
+    if batch.is_transactional {
+        // Without a transaction coordinator no partition was ever added to a transaction.
+        return Err(Refusal::code(ErrorCode::InvalidTxnState));
+    }
+    if !shard.serves(route) {
+        return Err(Refusal::code(ErrorCode::NotLeaderOrFollower));
+    }
+    let tp = TopicPartition::new(topic.id, wanted.index);
+    if route.shard != shard.id {
+        let (places, items) = remote.entry(route.shard).or_default();
+        places.push(place);
+        items.push(AppendItem { tp, leader_epoch: route.leader_epoch, batch, now });
+        return Ok(None);
+    }
+    let (outcome, partition, ticket) = append_local(shard, tp, route.leader_epoch, &batch, now, acks).map_err(Refusal::code)?;
+    let wait = ticket.map(|ticket| LocalWait { place, partition, ticket });
+    Ok(Some((response_of(wanted.index, &outcome), wait)))
+}
+
+/// Checks records, giving others a turn between slices: a small frame may expand to very many records.
+async fn check(shard: &Shard, records: Bytes, rules: ValidationRules, now: Timestamp) -> Result<ValidBatch, BatchError> {
+    let mut validator = Validator::new(records, rules, now);
+    loop {
+        match validator.step(VALIDATION_SLICE_BYTES) {
+            std::task::Poll::Ready(result) => return result,
+            std::task::Poll::Pending => shard.ring.yield_now().await,
+        }
+    }
+}
+
+/// Appends checked batches to a partition of this shard.
+pub fn append_local(
+    shard: &Shard,
+    tp: TopicPartition,
+    leader_epoch: LeaderEpoch,
+    batch: &ValidBatch,
+    now: Timestamp,
+    acks: i16,
+) -> Result<(AppendOutcome, Partition, Option<CommitTicket>), ErrorCode> {
+    let partition = shard.partition(tp).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let durability = match acks {
+        0 => odradek_store::Durability::None,
+        1 => odradek_store::Durability::Written,
+        _ => odradek_store::Durability::Durable,
+    };
+    let appended = partition
+        .append(std::slice::from_ref(batch), leader_epoch, now, odradek_store::AppendOrigin::Client, durability)
+        .map_err(|error| append_error_code(tp, &error))?;
+    let outcome = AppendOutcome::Appended {
+        base_offset: appended.base_offset,
+        log_append_time: appended.log_append_time.unwrap_or(Timestamp::NONE),
+        log_start_offset: appended.log_start_offset,
+    };
+    let ticket = (acks != 0).then_some(appended.ticket);
+    Ok((outcome, partition, ticket))
+}
+
+/// Kafka's code for a refused append.
+pub fn append_error_code(tp: TopicPartition, error: &AppendError) -> ErrorCode {
+    let code = error.code();
+    if code == ErrorCode::KafkaStorageError {
+        tracing::error!(partition = %tp, %error, "append refused");
+    }
+    code
+}
+
+fn response_of(index: PartitionIndex, outcome: &AppendOutcome) -> PartitionProduceResponse {
+    match outcome {
+        AppendOutcome::Appended { base_offset, log_append_time, log_start_offset } => {
+            PartitionProduceResponse::appended(index, *base_offset, *log_append_time, *log_start_offset)
+        }
+        AppendOutcome::Failed(error) => PartitionProduceResponse::failed(index, *error),
+    }
+}
+
+/// Sends the parts of a produce that belong to other shards. The calls leave in the order of the requests.
+fn send_remote(shard: &Rc<Shard>, appends: RemoteAppends, acks: i16) -> Vec<RemoteWait> {
+    appends
+        .into_iter()
+        .map(|(owner, (places, items))| {
+            let (sender, outcome) = oneshot::channel();
+            let count = items.len();
+            let call = shard.mailbox.call_later(owner, Call::Append(AppendCall { items, acks }));
+            shard.ring.spawn(async move {
+                let outcomes = match call.await {
+                    Ok(Reply::Appended(outcomes)) if outcomes.len() == count => outcomes,
+                    _ => vec![AppendOutcome::Failed(ErrorCode::NotLeaderOrFollower); count],
+                };
+                let _ = sender.send(outcomes);
+            });
+            RemoteWait { places, outcome }
+        })
+        .collect()
+}
+
+/// Appends what another shard sent; the reply leaves when the records are as safe as asked.
+pub fn serve_append(shard: &Rc<Shard>, from: ShardId, id: u64, call: AppendCall) {
+    let mut outcomes = Vec::with_capacity(call.items.len());
+    let mut waits = Vec::new();
+    for (at, item) in call.items.into_iter().enumerate() {
+        match append_local(shard, item.tp, item.leader_epoch, &item.batch, item.now, call.acks) {
+            Ok((outcome, partition, ticket)) => {
+                outcomes.push(outcome);
+                waits.extend(ticket.map(|ticket| (at, partition, ticket)));
+            }
+            Err(error) => outcomes.push(AppendOutcome::Failed(error)),
+        }
+    }
+    let shard = shard.clone();
+    shard.ring.clone().spawn(async move {
+        for (at, partition, ticket) in waits {
+            if partition.wait(ticket).await.is_err() {
+                outcomes[at] = AppendOutcome::Failed(ErrorCode::KafkaStorageError);
+            }
+        }
+        shard.mailbox.reply(from, id, Reply::Appended(outcomes));
+    });
+}
+
+impl PendingProduce {
+    pub fn bytes(&self) -> usize {
+        self.response.topics.iter().map(|topic| topic.partitions.len() * PARTITION_ANSWER_BYTES).sum()
+    }
+
+    /// True when the answer would not have to wait.
+    pub fn is_ready(&self) -> bool {
+        self.remote.is_empty() && self.local.iter().all(|wait| wait.partition.is_committed(wait.ticket))
+    }
+
+    /// Waits for the disk and for other shards, then builds the response.
+    pub async fn finish(mut self) -> Vec<Bytes> {
+        for wait in std::mem::take(&mut self.local) {
+            if wait.partition.wait(wait.ticket).await.is_err() {
+                self.fail(wait.place, ErrorCode::KafkaStorageError);
+            }
+        }
+        for wait in std::mem::take(&mut self.remote) {
+            let outcomes = wait.outcome.await.unwrap_or_default();
+            for (at, place) in wait.places.iter().enumerate() {
+                let index = self.partition(*place).index;
+                *self.partition(*place) = match outcomes.get(at) {
+                    Some(outcome) => response_of(index, outcome),
+                    None => PartitionProduceResponse::failed(index, ErrorCode::NotLeaderOrFollower),
+                };
+            }
+        }
+        debug_assert!(self.acks != 0);
+        vec![odradek_wire::produce::encode_response(self.version, self.correlation_id, &self.response)]
+    }
+
+    fn partition(&mut self, place: Place) -> &mut PartitionProduceResponse {
+        &mut self.response.topics[place.topic].partitions[place.partition]
+    }
+
+    fn fail(&mut self, place: Place, error: ErrorCode) {
+        let index = self.partition(place).index;
+        *self.partition(place) = PartitionProduceResponse::failed(index, error);
+    }
+}

@@ -1,0 +1,85 @@
+//! Acting on new metadata: partitions are opened, made, changed and deleted to match the image.
+
+use crate::coordinators::groups;
+use crate::messages::{GroupsCall, Publication};
+use crate::shard::Shard;
+use crate::topics::spec_of;
+use odradek_base::{PartitionIndex, TopicId, TopicPartition};
+use odradek_cluster::image::TopicChange;
+use odradek_cluster::{Image, Topic};
+use std::rc::Rc;
+
+/// Takes a new image over. Returns when this shard serves what the image says.
+pub async fn apply(shard: &Rc<Shard>, publication: Publication) {
+    let before = shard.image();
+    let image = publication.image;
+    let changes = image.changes_since(&before);
+    shard.set_image(image.clone(), publication.version);
+    // Settings of the broker are defaults of every topic, so any change may concern any topic.
+    shard.topics.forget_all();
+    if shard.store_if_open().is_none() {
+        return;
+    }
+    let mut deleted = Vec::new();
+    for change in &changes {
+        match change {
+            TopicChange::Removed(topic) => {
+                delete(shard, topic).await;
+                deleted.push(topic.name.to_string());
+            }
+            TopicChange::Added(topic) | TopicChange::Changed { after: topic, .. } => follow(shard, &image, topic).await,
+        }
+    }
+    if image.configs_differ(&before) {
+        renew_configs(shard, &image);
+    }
+    shard.follow_coordinators();
+    if !changes.is_empty() {
+        groups::serve(shard, GroupsCall::TopicsChanged).await;
+    }
+    if !deleted.is_empty() {
+        groups::serve(shard, GroupsCall::TopicsDeleted { names: deleted }).await;
+    }
+}
+
+/// Makes the partitions of a topic that are this shard's and not there yet; gives the others their settings.
+async fn follow(shard: &Rc<Shard>, image: &Image, topic: &Topic) {
+    let mut missing = Vec::new();
+    for (index, _) in topic.partitions.iter().filter(|(_, partition)| shard.owns(partition)) {
+        let spec = spec_of(shard, image, topic, *index);
+        match shard.store().partition(TopicPartition::new(topic.id, *index)) {
+            Some(open) => open.set_config(spec.config),
+            None => missing.push(spec),
+        }
+    }
+    if !missing.is_empty()
+        && let Err(error) = shard.store().create_all(missing).await
+    {
+        tracing::error!(topic = %topic.name, %error, "partitions could not be made; they are offline until the next start");
+    }
+}
+
+/// Gives every partition the settings that its topic has now.
+fn renew_configs(shard: &Rc<Shard>, image: &Image) {
+    for partition in shard.store().partitions() {
+        let tp = partition.tp();
+        if let Some(topic) = image.topic_by_id(tp.topic) {
+            partition.set_config(spec_of(shard, image, topic, tp.partition).config);
+        }
+    }
+}
+
+async fn delete(shard: &Rc<Shard>, topic: &Topic) {
+    for index in topic.partitions.keys() {
+        delete_partition(shard, topic.id, *index).await;
+    }
+}
+
+async fn delete_partition(shard: &Rc<Shard>, topic: TopicId, index: PartitionIndex) {
+    let tp = TopicPartition::new(topic, index);
+    if shard.store().partition(tp).is_some()
+        && let Err(error) = shard.store().delete(tp).await
+    {
+        tracing::error!(partition = %tp, %error, "the partition's files could not be deleted");
+    }
+}

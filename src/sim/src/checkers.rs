@@ -1,0 +1,180 @@
+//! What only the end can show: the whole log of every partition is read once more and held against all that was acknowledged.
+
+use crate::client::{Client, Connection};
+use crate::consumer;
+use crate::history::{PartitionHistory, TopicState, Tp};
+use crate::member;
+use crate::record::RecordId;
+use odradek_base::Instant;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const BYTES_MAX: i32 = 1 << 20;
+
+/// Reads everything back and checks it. Violations go to the history. Ends only when everything has been read.
+pub async fn verify(client: &Client) {
+    let (tps, commits, topics) = {
+        let facts = client.history.facts();
+        let tps: Vec<Tp> = facts.partitions.keys().cloned().collect();
+        let commits: Vec<(String, Tp)> = facts.commits.keys().cloned().collect();
+        (tps, commits, facts.topics.clone())
+    };
+    check_topics(client, &topics).await;
+    read_all(client, &tps).await;
+    for (group, tp) in commits {
+        read_commit(client, &group, &tp).await;
+    }
+    let facts = client.history.facts();
+    let mut problems = Vec::new();
+    for (tp, partition) in &facts.partitions {
+        problems.extend(check_partition(partition, &facts.power_losses).into_iter().map(|problem| format!("{tp}: {problem}")));
+    }
+    drop(facts);
+    for problem in problems {
+        client.history.violation(problem);
+    }
+}
+
+async fn check_topics(client: &Client, topics: &BTreeMap<String, TopicState>) {
+    let names: Vec<String> = topics.keys().cloned().collect();
+    let metadata = loop {
+        match client.metadata(&names).await {
+            Ok(metadata) => break metadata,
+            Err(_) => client.back_off().await,
+        }
+    };
+    for (name, state) in topics {
+        match (state, metadata.ids.contains_key(name)) {
+            (TopicState::Created, false) => client.history.violation(format!("topic {name} was made and is not there")),
+            (TopicState::Deleted, true) => client.history.violation(format!("topic {name} was deleted and is there")),
+            _ => {}
+        }
+    }
+}
+
+async fn read_all(client: &Client, tps: &[Tp]) {
+    let plan = consumer::Plan {
+        number: u32::MAX,
+        by_id: false,
+        partitions: tps.to_vec(),
+        max_wait: Duration::from_millis(10),
+        bytes_max: BYTES_MAX,
+        rewind_one_in: 0,
+        disks_fail: false,
+    };
+    let history = client.history.clone();
+    for mut reader in consumer::readers(client, plan).await {
+        let all_read = |positions: &BTreeMap<Tp, consumer::Position>| {
+            history.is_violated()
+                || positions.values().all(|position| position.high_watermark >= 0 && position.offset >= position.high_watermark)
+        };
+        while reader.session(all_read).await.is_err() {
+            client.back_off().await;
+        }
+    }
+}
+
+async fn read_commit(client: &Client, group: &str, tp: &Tp) {
+    loop {
+        if let Ok(Some(coordinator)) = client.coordinator(group).await
+            && let Ok(mut connection) = Connection::open(client, coordinator).await
+            && member::read_committed(client, &mut connection, group, tp).await.is_ok()
+        {
+            return;
+        }
+        client.back_off().await;
+    }
+}
+
+/// The rules for one partition, whose whole log has been seen.
+fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut log: BTreeMap<i64, RecordId> = BTreeMap::new();
+    let mut next = partition.start;
+    for (base, batch) in &partition.seen {
+        if *base != next {
+            problems.push(format!("offsets {next} to {base} are missing"));
+        }
+        next = batch.last_offset + 1;
+        log.extend(batch.records.iter().copied());
+    }
+    let mut copies: BTreeMap<RecordId, u32> = BTreeMap::new();
+    let mut last_of: BTreeMap<u32, u64> = BTreeMap::new();
+    for (offset, id) in &log {
+        let Some(sent) = partition.sent.get(id) else { continue };
+        let copy = copies.entry(*id).or_default();
+        *copy += 1;
+        if *copy > if sent.idempotent { 1 } else { sent.attempts } {
+            problems.push(format!("{id} is there {copy} times, again at offset {offset}, after {} attempts", sent.attempts));
+        }
+        if sent.idempotent {
+            let due = last_of.get(&id.producer).map_or(0, |last| last + 1);
+            if id.number != due {
+                problems.push(format!("{id} is at offset {offset} where record {due} of that producer was due"));
+            }
+            last_of.insert(id.producer, id.number);
+        }
+    }
+    for (id, sent) in &partition.sent {
+        let Some(offset) = sent.acknowledged else { continue };
+        let survives = match sent.acks {
+            -1 => true,
+            // Written but not flushed: a process may die, the machine may not.
+            1 => power_losses.iter().all(|at| *at < sent.first_sent),
+            _ => false,
+        };
+        if survives && log.get(&offset) != Some(id) {
+            let found = log.get(&offset).map_or("nothing".to_string(), RecordId::to_string);
+            problems.push(format!("{id} was acknowledged with acks={} at offset {offset}, where there is {found}", sent.acks));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Seen, Sent};
+
+    fn id(number: u64) -> RecordId {
+        RecordId { producer: 1, number }
+    }
+
+    /// A log of one batch per record, all sent once by one producer at time 5 and acknowledged where `acknowledged` says.
+    fn partition(acks: i16, idempotent: bool, log: &[u64], acknowledged: &[(u64, i64)]) -> PartitionHistory {
+        let mut partition = PartitionHistory::default();
+        for number in 0..10 {
+            let acknowledged = acknowledged.iter().find(|(known, _)| *known == number).map(|(_, offset)| *offset);
+            partition.sent.insert(id(number), Sent { acks, idempotent, attempts: 1, first_sent: Instant(5), acknowledged });
+        }
+        for (offset, number) in (0..).zip(log) {
+            partition.seen.insert(offset, Seen { last_offset: offset, hash: 0, records: vec![(offset, id(*number))] });
+        }
+        partition
+    }
+
+    #[test]
+    fn a_good_history_passes() {
+        assert_eq!(check_partition(&partition(-1, true, &[0, 1, 2], &[(0, 0), (1, 1)]), &[Instant(9)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn losses_are_found_where_the_acks_promised_more() {
+        let lost =
+            |acks, power_losses: &[Instant]| !check_partition(&partition(acks, false, &[0], &[(0, 0), (1, 1)]), power_losses).is_empty();
+        assert!(lost(-1, &[Instant(9)]) && lost(-1, &[]) && lost(1, &[]) && lost(1, &[Instant(4)]));
+        assert!(!lost(1, &[Instant(9)]) && !lost(0, &[]));
+    }
+
+    #[test]
+    fn duplicates_gaps_and_disorder_are_found() {
+        assert!(!check_partition(&partition(-1, true, &[0, 1, 1], &[]), &[]).is_empty());
+        assert!(!check_partition(&partition(-1, false, &[0, 1, 1], &[]), &[]).is_empty());
+        assert!(!check_partition(&partition(-1, true, &[0, 2, 1], &[]), &[]).is_empty());
+        assert!(!check_partition(&partition(-1, true, &[0, 2], &[]), &[]).is_empty());
+        assert!(check_partition(&partition(1, false, &[0, 2, 1], &[]), &[]).is_empty());
+        let mut gap = partition(1, false, &[0, 1, 2], &[]);
+        gap.seen.remove(&1);
+        assert!(!check_partition(&gap, &[]).is_empty());
+    }
+}

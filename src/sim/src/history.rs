@@ -1,0 +1,293 @@
+//! What clients sent, were told and saw: the evidence that the checkers judge, kept outside every simulated host.
+//!
+//! Rules that a single answer can break are checked here, when it arrives; what only the end can show is in [`crate::checkers`].
+
+use crate::record::RecordId;
+use odradek_base::Instant;
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+/// A partition by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tp {
+    pub topic: Rc<str>,
+    pub partition: i32,
+}
+
+impl Tp {
+    pub fn new(topic: &str, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for Tp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// What a producer knows of one of its records.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub acks: i16,
+    pub idempotent: bool,
+    pub attempts: u32,
+    pub first_sent: Instant,
+    /// The offset that the broker gave it, when it was acknowledged.
+    pub acknowledged: Option<i64>,
+}
+
+/// A batch as a consumer saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub last_offset: i64,
+    /// Over all its bytes, base offset and leader epoch included.
+    pub hash: u64,
+    pub records: Vec<(i64, RecordId)>,
+}
+
+/// What is known of one partition.
+#[derive(Debug, Default)]
+pub struct PartitionHistory {
+    pub sent: BTreeMap<RecordId, Sent>,
+    /// By base offset.
+    pub seen: BTreeMap<i64, Seen>,
+    /// The highest high watermark that any answer named.
+    pub high_watermark: i64,
+    /// One beyond the highest offset acknowledged with acks=all.
+    pub acknowledged_end: i64,
+    /// Below this, records were deleted on purpose.
+    pub start: i64,
+}
+
+/// What is known of one committed offset. Values only grow, so the newest wins.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Commit {
+    pub attempted: Option<i64>,
+    pub acknowledged: Option<i64>,
+}
+
+/// What is known of a topic's existence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicState {
+    /// A creation or deletion is under way: it may or may not be there.
+    Unknown,
+    Created,
+    Deleted,
+}
+
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub partitions: BTreeMap<Tp, PartitionHistory>,
+    pub commits: BTreeMap<(String, Tp), Commit>,
+    pub topics: BTreeMap<String, TopicState>,
+    pub power_losses: Vec<Instant>,
+    pub acknowledged: u64,
+    pub fetched: u64,
+    pub committed: u64,
+}
+
+/// The shared notebook of all clients of a run.
+#[derive(Clone)]
+pub struct History {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    facts: RefCell<Facts>,
+    violation: RefCell<Option<String>>,
+    now: Box<dyn Fn() -> Instant>,
+    print: bool,
+    stopping: Cell<bool>,
+}
+
+/// What was known when a request left: its answer must not say less.
+#[derive(Debug, Clone, Copy)]
+pub struct Horizon {
+    high_watermark: i64,
+    acknowledged_end: i64,
+}
+
+impl History {
+    /// `print` shows every event with its virtual time.
+    pub fn new(now: impl Fn() -> Instant + 'static, print: bool) -> Self {
+        let inner =
+            Inner { facts: RefCell::default(), violation: RefCell::default(), now: Box::new(now), print, stopping: Cell::new(false) };
+        Self { inner: Rc::new(inner) }
+    }
+
+    /// A rule was broken. The first one ends the run.
+    pub fn violation(&self, what: String) {
+        self.event(|| format!("VIOLATION {what}"));
+        self.inner.violation.borrow_mut().get_or_insert(what);
+    }
+
+    pub fn first_violation(&self) -> Option<String> {
+        self.inner.violation.borrow().clone()
+    }
+
+    pub fn is_violated(&self) -> bool {
+        self.inner.violation.borrow().is_some()
+    }
+
+    pub fn event(&self, what: impl FnOnce() -> String) {
+        if self.inner.print {
+            let now = (self.inner.now)().0;
+            println!("{:>6}.{:06} ms  {}", now / 1_000_000, now % 1_000_000, what());
+        }
+    }
+
+    pub fn facts(&self) -> RefMut<'_, Facts> {
+        self.inner.facts.borrow_mut()
+    }
+
+    /// Tells consumers and members to come to an end.
+    pub fn stop_readers(&self) {
+        self.inner.stopping.set(true);
+    }
+
+    pub fn readers_stop(&self) -> bool {
+        self.inner.stopping.get()
+    }
+
+    fn partition<R>(&self, tp: &Tp, body: impl FnOnce(&mut PartitionHistory) -> R) -> R {
+        body(self.facts().partitions.entry(tp.clone()).or_default())
+    }
+
+    // Producers.
+
+    pub fn sent(&self, tp: &Tp, ids: impl Iterator<Item = RecordId>, acks: i16, idempotent: bool) {
+        let now = (self.inner.now)();
+        self.partition(tp, |partition| {
+            for id in ids {
+                let sent = Sent { acks, idempotent, attempts: 0, first_sent: now, acknowledged: None };
+                partition.sent.entry(id).or_insert(sent).attempts += 1;
+            }
+        });
+    }
+
+    /// The records of one batch were acknowledged from `base_offset` on.
+    pub fn acknowledged(&self, tp: &Tp, ids: impl Iterator<Item = RecordId>, base_offset: i64) {
+        let mut problem = None;
+        let mut count = 0;
+        let mut last = None;
+        self.partition(tp, |partition| {
+            for (offset, id) in (base_offset..).zip(ids) {
+                count += 1;
+                last = Some(id);
+                let Some(sent) = partition.sent.get_mut(&id) else { continue };
+                if sent.acks == -1 {
+                    partition.acknowledged_end = partition.acknowledged_end.max(offset + 1);
+                }
+                match sent.acknowledged.replace(offset) {
+                    Some(before) if before != offset && sent.idempotent => {
+                        problem = Some(format!("{tp}: {id} was acknowledged at offset {before} and again at {offset}"));
+                    }
+                    _ => {}
+                }
+            }
+        });
+        self.facts().acknowledged += count;
+        self.event(|| {
+            format!(
+                "{tp}: {count} records acknowledged from offset {base_offset}{}",
+                last.map_or(String::new(), |id| format!(", up to {id}"))
+            )
+        });
+        if let Some(problem) = problem {
+            self.violation(problem);
+        }
+    }
+
+    // Consumers.
+
+    pub fn horizon(&self, tp: &Tp) -> Horizon {
+        self.partition(tp, |partition| Horizon { high_watermark: partition.high_watermark, acknowledged_end: partition.acknowledged_end })
+    }
+
+    /// An answer named a high watermark.
+    pub fn high_watermark(&self, tp: &Tp, high_watermark: i64, horizon: Horizon) {
+        if high_watermark < horizon.high_watermark {
+            let before = horizon.high_watermark;
+            self.violation(format!("{tp}: the high watermark went back from {before} to {high_watermark}"));
+        }
+        if high_watermark < horizon.acknowledged_end {
+            let end = horizon.acknowledged_end;
+            self.violation(format!(
+                "{tp}: the high watermark is {high_watermark} although offsets below {end} were acknowledged with acks=all"
+            ));
+        }
+        self.partition(tp, |partition| partition.high_watermark = partition.high_watermark.max(high_watermark));
+    }
+
+    /// A consumer saw a batch.
+    pub fn seen(&self, tp: &Tp, base_offset: i64, batch: Seen) {
+        let mut problem = None;
+        self.partition(tp, |partition| {
+            match partition.seen.get(&base_offset) {
+                Some(known) if *known != batch => {
+                    problem = Some(format!("{tp}: offset {base_offset} holds something else than before: {known:?}, now {batch:?}"));
+                }
+                Some(_) => return,
+                None => {}
+            }
+            if let Some((before, last)) = partition.seen.range(..base_offset).next_back().map(|(base, seen)| (*base, seen.last_offset))
+                && last >= base_offset
+            {
+                problem = Some(format!("{tp}: the batch at {base_offset} overlaps the one at {before}, seen earlier"));
+            }
+            if let Some((next, _)) = partition.seen.range(base_offset + 1..).next()
+                && *next <= batch.last_offset
+            {
+                problem = Some(format!("{tp}: the batch at {base_offset} overlaps the one at {next}, seen earlier"));
+            }
+            for (offset, id) in &batch.records {
+                if !partition.sent.contains_key(id) {
+                    problem = Some(format!("{tp}: offset {offset} holds {id}, which nobody sent here"));
+                }
+            }
+            partition.seen.insert(base_offset, batch);
+        });
+        self.facts().fetched += 1;
+        if let Some(problem) = problem {
+            self.violation(problem);
+        }
+    }
+
+    // Groups.
+
+    pub fn commit_attempted(&self, group: &str, tp: &Tp, offset: i64) {
+        self.facts().commits.entry((group.to_string(), tp.clone())).or_default().attempted = Some(offset);
+    }
+
+    pub fn commit_acknowledged(&self, group: &str, tp: &Tp, offset: i64) {
+        self.event(|| format!("{group}: commit of {offset} for {tp} acknowledged"));
+        let mut facts = self.facts();
+        facts.committed += 1;
+        facts.commits.entry((group.to_string(), tp.clone())).or_default().acknowledged = Some(offset);
+    }
+
+    pub fn commit_known(&self, group: &str, tp: &Tp) -> Commit {
+        self.facts().commits.get(&(group.to_string(), tp.clone())).copied().unwrap_or_default()
+    }
+
+    /// An answer named a committed offset (-1: none); `before` is what was known when the question left.
+    pub fn commit_read(&self, group: &str, tp: &Tp, offset: i64, before: Commit) {
+        let now = self.commit_known(group, tp);
+        let (least, most) = (before.acknowledged.unwrap_or(-1), now.attempted.unwrap_or(-1));
+        self.event(|| format!("{group}: committed offset of {tp} is {offset}"));
+        if offset < least || offset > most {
+            self.violation(format!(
+                "{group}: the committed offset of {tp} is {offset}; {least} was acknowledged and {most} the last one sent"
+            ));
+        }
+    }
+
+    // Faults.
+
+    pub fn power_lost(&self, at: Instant) {
+        self.facts().power_losses.push(at);
+    }
+}

@@ -1,0 +1,82 @@
+//! The clean stop.
+
+use crate::error::StoreError;
+use crate::shared::{PartitionHealth, PartitionShared, Shared};
+use crate::{flusher, retention, segment_files, state_file};
+use futures_util::future::join_all;
+use odradek_log::checkpoint;
+use odradek_log::producer_state::snapshot;
+use odradek_log::segment::names;
+use std::rc::Rc;
+
+/// Partitions that are finished at the same time.
+const AT_ONCE: usize = 32;
+
+pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
+    if shared.closing.replace(true) {
+        return Err(StoreError::Closed);
+    }
+    shared.work.notify_all();
+    shared.flush_wanted.notify_all();
+    while !(shared.commit_done.get() && shared.flusher_done.get()) {
+        let stopped = shared.stopped.listen();
+        if shared.commit_done.get() && shared.flusher_done.get() {
+            break;
+        }
+        stopped.await;
+    }
+    if let Some(error) = &*shared.failed.borrow() {
+        return Err(error.clone());
+    }
+    retention::unlink_all(shared).await;
+    flusher::flush_all(shared).await?;
+    let partitions = shared.sorted_partitions();
+    let touched: Vec<_> = partitions.iter().filter(|partition| partition.touched.get() || partition.padded.get()).collect();
+    for chunk in touched.chunks(AT_ONCE) {
+        for result in join_all(chunk.iter().map(|partition| finish(shared, partition))).await {
+            result?;
+        }
+    }
+    let clean =
+        partitions.iter().all(|partition| *partition.health.borrow() == PartitionHealth::Online) && shared.retained.borrow().is_empty();
+    state_file::write(shared, &state_file::collect(shared, clean)).await
+}
+
+/// Brings a partition's directory into the state in which Kafka leaves one.
+async fn finish(shared: &Rc<Shared>, partition: &PartitionShared) -> Result<(), StoreError> {
+    if *partition.health.borrow() != PartitionHealth::Online {
+        return Ok(());
+    }
+    let (active, bytes, end) = {
+        let mut log = partition.log.borrow_mut();
+        log.index_time_of_active();
+        let end = log.marks().appended.offset();
+        let Some(segment) = log.segments().last() else { return Ok(()) };
+        assert_eq!(segment.bytes, segment.flushed_bytes, "a clean stop leaves nothing unflushed");
+        (segment.base_offset, segment.bytes, end)
+    };
+    if bytes > 0 {
+        if partition.padded.get() {
+            segment_files::cut_padding(shared, partition, active, bytes).await?;
+        }
+        segment_files::write_indexes(shared, partition, active, true).await?;
+    } else {
+        // An empty active segment has an empty file, as in Kafka.
+        let path = segment_files::log_path(partition, active);
+        shared.files.forget(&path);
+        segment_files::write_plain(&shared.ring, &path, &[]).await?;
+    }
+    let (snapshot, epochs) = {
+        let mut log = partition.log.borrow_mut();
+        let snapshot = (!log.producers().is_empty()).then(|| snapshot::encode(log.producers()));
+        (snapshot, log.take_dirty_epochs())
+    };
+    if let Some(snapshot) = snapshot {
+        segment_files::write_plain(&shared.ring, &partition.path.join(names::segment_file(end, names::SNAPSHOT)), &snapshot).await?;
+    }
+    if let Some(epochs) = epochs {
+        let text = checkpoint::encode_epochs(epochs.entries());
+        segment_files::write_plain(&shared.ring, &partition.path.join(names::LEADER_EPOCHS), text.as_bytes()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Settings of a shard's store. Every bound has a name here.
+
+use futures_util::future::LocalBoxFuture;
+use odradek_base::{ShardId, TopicPartition};
+use odradek_log::LogConfig;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use std::{fmt, io};
+
+/// `odradek.direct.io`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DirectIo {
+    /// Direct where the file system can, through the page cache otherwise.
+    #[default]
+    Auto,
+    /// Refuse to start where a file system cannot.
+    Required,
+    /// Always through the page cache.
+    Off,
+}
+
+/// Removes a directory tree somewhere else than on the shard: unlinking large files keeps the kernel busy for long.
+#[derive(Clone)]
+pub struct Unlinker(pub Rc<dyn Fn(PathBuf) -> LocalBoxFuture<'static, io::Result<()>>>);
+
+impl fmt::Debug for Unlinker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unlinker")
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `log.dirs`. The first one also holds the shard's state file.
+    pub log_dirs: Vec<PathBuf>,
+    /// `odradek.journal.dir`; the first log directory without one.
+    pub journal_dir: Option<PathBuf>,
+    pub shard: ShardId,
+    pub direct_io: DirectIo,
+    /// Who unlinks the directories of deleted partitions; the ring itself without one.
+    pub unlinker: Option<Unlinker>,
+    /// Size of one journal file, in bytes.
+    pub journal_file_bytes: u64,
+    /// Journal files of the shard, at least 2; they are made as they are needed.
+    pub journal_files: usize,
+    /// A journal block is closed at this size; a larger batch gets a block of its own.
+    pub journal_block_bytes_max: usize,
+    /// A partition with this much pending is flushed at once, in one large write.
+    pub bypass_bytes: u64,
+    /// Recent batches kept in memory, in bytes of journal blocks.
+    pub tail_cache_bytes: u64,
+    /// Appended bytes that are not in segments yet; beyond it [`crate::Store::wait_admission`] waits. Below `tail_cache_bytes` and the journal's size.
+    pub unflushed_bytes_max: u64,
+    /// Segment and index files open at once.
+    pub open_files_max: usize,
+    /// Most bytes read of one index file; what is beyond is found by scanning.
+    pub index_read_bytes_max: usize,
+    /// Cold reads in flight at once.
+    pub cold_reads_max: u64,
+    /// Cold data kept for the next read of a sequential reader, in bytes.
+    pub read_ahead_bytes: usize,
+    /// Pending batches are flushed at the latest after this time.
+    pub flush_age: Duration,
+    /// Time between two rewrites of the state file, which bounds what an unclean start has to check.
+    pub state_interval: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            log_dirs: vec![PathBuf::from("odradek-data")],
+            journal_dir: None,
+            shard: ShardId(0),
+            direct_io: DirectIo::Auto,
+            unlinker: None,
+            journal_file_bytes: 64 << 20,
+            journal_files: 8,
+            journal_block_bytes_max: 1 << 20,
+            bypass_bytes: 1 << 20,
+            tail_cache_bytes: 256 << 20,
+            unflushed_bytes_max: 128 << 20,
+            open_files_max: 1024,
+            index_read_bytes_max: 16 << 20,
+            cold_reads_max: 8,
+            read_ahead_bytes: 16 << 20,
+            flush_age: Duration::from_secs(30),
+            state_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+impl StoreConfig {
+    /// Directory of the journal files.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.journal_dir.clone().or_else(|| self.log_dirs.first().cloned()).unwrap_or_default()
+    }
+
+    /// Brings bounds into the order that the store relies on: what is pending fits in the journal and in memory.
+    pub(crate) fn normalised(mut self) -> Self {
+        self.journal_files = self.journal_files.max(2);
+        self.journal_file_bytes = odradek_base::buffer::align_down(self.journal_file_bytes.max(64 << 10));
+        let journal_bytes = self.journal_file_bytes * self.journal_files as u64;
+        self.unflushed_bytes_max = self.unflushed_bytes_max.min(journal_bytes / 2).max(64 << 10);
+        self.tail_cache_bytes = self.tail_cache_bytes.max(self.unflushed_bytes_max);
+        self.journal_block_bytes_max = self.journal_block_bytes_max.clamp(16 << 10, self.journal_file_bytes as usize);
+        self.cold_reads_max = self.cold_reads_max.max(1);
+        self.open_files_max = self.open_files_max.max(8);
+        self
+    }
+}
+
+/// A partition that this shard owns.
+#[derive(Debug, Clone)]
+pub struct PartitionSpec {
+    pub tp: TopicPartition,
+    pub topic_name: String,
+    pub config: LogConfig,
+}

@@ -1,0 +1,481 @@
+//! Opening a shard's store.
+//!
+//! After a clean stop the state file has everything: no segment and no journal block is read. Otherwise each owned partition is checked from its
+//! recovery point on, then the journal is replayed over it: entries that the segments have are recognised by their offsets, the others
+//! become the tail in memory, exactly as if they had just been appended, and their journal blocks stay until they are flushed.
+
+use crate::commit;
+use crate::config::{DirectIo, PartitionSpec, StoreConfig};
+use crate::error::StoreError;
+use crate::fd_cache::FileCache;
+use crate::journal_files::{self, JournalFiles};
+use crate::journal_scan;
+use crate::reader::ReadAhead;
+use crate::recovery::{self, Repairs};
+use crate::segment_files;
+use crate::shared::{CachedBlock, CommitMarks, PartitionShared, Shared};
+use crate::stats::Counters;
+use crate::store::Store;
+use crate::{flusher, state_file};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use odradek_base::{Rng, TopicPartition};
+use odradek_log::checkpoint;
+use odradek_log::epochs::LeaderEpochs;
+use odradek_log::journal::format::{EntryKind, JournalId, Sequence};
+use odradek_log::journal::replay::{self, Hole, Plan};
+use odradek_log::journal::space::{FileNumber, Space, UsedFile};
+use odradek_log::journal::writer::{Writer, WriterLimits};
+use odradek_log::marks::Marks;
+use odradek_log::partition::PartitionLog;
+use odradek_log::producer_state::ProducerState;
+use odradek_log::segment::names;
+use odradek_log::state::{self, PartitionState, ShardState};
+use odradek_ring::sync::{Event, Semaphore};
+use odradek_ring::{OpenOptions, Ring};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Partitions that are recovered at the same time.
+const RECOVERED_AT_ONCE: usize = 16;
+
+/// What opening a store found and did.
+#[derive(Debug, Clone, Default)]
+pub struct RecoveryReport {
+    /// The last stop was clean: nothing had to be checked.
+    pub clean: bool,
+    pub partitions: usize,
+    /// Partitions whose directories were made now.
+    pub created: usize,
+    /// Partitions that were checked.
+    pub recovered: usize,
+    pub batches_checked: u64,
+    /// Journal blocks that were replayed, and the batches that segments lacked.
+    pub journal_blocks: usize,
+    pub journal_batches: u64,
+    /// Journal blocks that must have been there and are not.
+    pub holes: Vec<Hole>,
+    /// Files with a torn tail, and the bytes that were cut.
+    pub truncated: Vec<(PathBuf, u64)>,
+    /// Partitions that stay closed, and why.
+    pub damaged: BTreeMap<TopicPartition, String>,
+    /// Journal entries of partitions that this shard does not own: their batches.
+    pub foreign_batches: u64,
+    /// Log directories without direct I/O, and why.
+    pub buffered: Vec<(PathBuf, String)>,
+    pub took: Duration,
+}
+
+impl RecoveryReport {
+    /// Whether a partition could not be opened.
+    pub fn failed(&self, partition: TopicPartition) -> bool {
+        self.damaged.contains_key(&partition)
+    }
+}
+
+struct Found {
+    /// State of the owned partitions, by id.
+    partitions: BTreeMap<TopicPartition, PartitionState>,
+    own: Option<ShardState>,
+    /// A broker (Kafka, or this one) stopped cleanly on the directory.
+    marker: Vec<bool>,
+}
+
+pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSpec>) -> Result<(Store, RecoveryReport), StoreError> {
+    let started = ring.now();
+    let config = config.normalised();
+    let mut report = RecoveryReport { partitions: owned.len(), ..RecoveryReport::default() };
+    let (direct, journal_direct) = directories(&ring, &config, &mut report).await?;
+    let found = find_state(&ring, &config).await?;
+    let clean = found.own.as_ref().is_some_and(|state| state.clean);
+    report.clean = clean || found.own.is_none();
+
+    let journal_dir = config.journal_dir();
+    let files = journal_scan::list(&ring, &journal_dir, config.shard).await?;
+    let known = found.own.as_ref().map(|state| (state.journal, state.last_sequence.0));
+    let plan = if clean {
+        Plan { journal: known.map(|(journal, _)| journal), ..Plan::default() }
+    } else {
+        journal_scan::plan(&ring, &files, config.shard, known.map(|(journal, _)| journal), known.map_or(0, |(_, last)| last)).await?
+    };
+    report.clean &= plan.blocks.is_empty();
+    for hole in &plan.holes {
+        tracing::error!(first = %hole.first, last = %hole.last, "journal blocks are missing although later ones are there");
+    }
+    report.holes.clone_from(&plan.holes);
+    let last = plan.last.map(|block| block.sequence).max(known.map(|(_, last)| Sequence(last))).unwrap_or(Sequence(0));
+    let mut rng = ring.rng();
+    let journal_id = plan.journal.unwrap_or_else(|| JournalId(rng.next_u64()));
+    let space = restore_space(&config, &files, &plan);
+    let limits = WriterLimits { block_bytes_max: config.journal_block_bytes_max, arena_bytes: config.journal_block_bytes_max };
+
+    let shared = Rc::new(Shared {
+        writer: RefCell::new(Writer::new(config.shard, journal_id, last.next(), limits)),
+        journal: JournalFiles::new(&journal_dir, config.shard, journal_direct, config.journal_file_bytes, space),
+        commit: CommitMarks::new(last),
+        work: Event::new(),
+        partitions: RefCell::new(BTreeMap::new()),
+        dirty: RefCell::new(BTreeSet::new()),
+        large: RefCell::new(VecDeque::new()),
+        cache: RefCell::new(VecDeque::new()),
+        cached_bytes: Cell::new(0),
+        unflushed_bytes: Cell::new(0),
+        relieved: Event::new(),
+        flush_wanted: Event::new(),
+        journal_full: Cell::new(false),
+        state_dirty: Cell::new(None),
+        state_writing: Cell::new(None),
+        failed: RefCell::new(None),
+        closing: Cell::new(false),
+        commit_done: Cell::new(false),
+        flusher_done: Cell::new(false),
+        stopped: Event::new(),
+        files: FileCache::new(config.open_files_max),
+        cold_reads: Semaphore::new(config.cold_reads_max),
+        read_ahead: ReadAhead::new(config.read_ahead_bytes),
+        counters: Counters::default(),
+        unlinks: RefCell::new(BTreeSet::new()),
+        retained: RefCell::new(Vec::new()),
+        journal_id,
+        direct,
+        config,
+        ring: ring.clone(),
+    });
+    open_partitions(&shared, &found, clean, owned, &mut rng, &mut report).await?;
+    replay_journal(&shared, &files, &plan, &mut report).await?;
+    let retained = report.damaged.keys().filter_map(|partition| found.partitions.get(partition)).cloned().collect();
+    *shared.retained.borrow_mut() = retained;
+    // From now on the directory is not clean; must be known before the first append.
+    let state = state_file::collect(&shared, false);
+    state_file::write(&shared, &state).await?;
+    for directory in &shared.config.log_dirs {
+        segment_files::remove(&ring, &directory.join(names::CLEAN_SHUTDOWN)).await?;
+    }
+    ring.spawn(commit::run(shared.clone()));
+    ring.spawn(flusher::run(shared.clone()));
+    ring.spawn(journal_files::zero_ahead(shared.clone()));
+    let sweeping = shared.clone();
+    ring.spawn(async move { crate::delete::sweep(&sweeping).await });
+    report.took = ring.now() - started;
+    Ok((Store { shared }, report))
+}
+
+/// Makes the directories and finds out where direct I/O works.
+async fn directories(ring: &Ring, config: &StoreConfig, report: &mut RecoveryReport) -> Result<(Vec<bool>, bool), StoreError> {
+    let mut direct = Vec::new();
+    for directory in config.log_dirs.iter().chain([&config.journal_dir()]) {
+        ring.create_dir_all(directory).await.map_err(|error| StoreError::io("create", directory, error))?;
+        direct.push(match config.direct_io {
+            DirectIo::Off => false,
+            _ => probe_direct(ring, directory, config, report).await?,
+        });
+    }
+    let journal = direct.pop().unwrap_or(false);
+    Ok((direct, journal))
+}
+
+async fn probe_direct(ring: &Ring, directory: &Path, config: &StoreConfig, report: &mut RecoveryReport) -> Result<bool, StoreError> {
+    let path = directory.join(format!("odradek-shard-{}.probe", config.shard));
+    let options = OpenOptions { read: true, write: true, create: true, truncate: true, direct: true, ..OpenOptions::default() };
+    let result = match ring.open(&path, options).await {
+        Ok(file) => {
+            let block = odradek_base::AlignedBuf::zeroed(odradek_base::BLOCK_ALIGNMENT).freeze();
+            file.write_at(vec![block], 0, odradek_ring::Sync::No).await
+        }
+        Err(error) => Err(error),
+    };
+    segment_files::remove(ring, &path).await?;
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput || error.raw_os_error() == Some(libc_eopnotsupp()) => {
+            if config.direct_io == DirectIo::Required {
+                return Err(StoreError::NoDirectIo { path: directory.to_owned(), error: std::sync::Arc::new(error) });
+            }
+            if !report.buffered.iter().any(|(known, _)| known == directory) {
+                tracing::warn!(directory = %directory.display(), "no direct I/O ({error}): writes go through the page cache");
+                report.buffered.push((directory.to_owned(), error.to_string()));
+            }
+            Ok(false)
+        }
+        Err(error) => Err(StoreError::io("write", &path, error)),
+    }
+}
+
+/// `EOPNOTSUPP` on Linux.
+const fn libc_eopnotsupp() -> i32 {
+    95
+}
+
+/// Reads the state files: this shard's own, and those of other shards for partitions that used to be theirs.
+async fn find_state(ring: &Ring, config: &StoreConfig) -> Result<Found, StoreError> {
+    let mut found = Found { partitions: BTreeMap::new(), own: None, marker: Vec::new() };
+    for directory in &config.log_dirs {
+        found.marker.push(ring.exists(&directory.join(names::CLEAN_SHUTDOWN)).await.unwrap_or(false));
+    }
+    let Some(directory) = config.log_dirs.first() else { return Ok(found) };
+    let entries = ring.read_dir(directory).await.map_err(|error| StoreError::io("list", directory, error))?;
+    let own_name = state_file::file_name(config.shard);
+    for entry in entries.iter().filter(|entry| state_file::is_state_file(&entry.name)) {
+        let path = directory.join(&entry.name);
+        let bytes = ring.read_to_vec(&path).await.map_err(|error| StoreError::io("read", &path, error))?;
+        let Some(state) = state::decode(&bytes) else {
+            tracing::error!(file = %path.display(), "state file is damaged and not used: all segments are checked");
+            continue;
+        };
+        if entry.name == own_name {
+            for partition in &state.partitions {
+                found.partitions.insert(partition.partition, partition.clone());
+            }
+            found.own = Some(state);
+        } else if state.clean {
+            for partition in state.partitions {
+                found.partitions.entry(partition.partition).or_insert(partition);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn restore_space(config: &StoreConfig, files: &BTreeMap<FileNumber, PathBuf>, plan: &Plan) -> Space {
+    let mut used: Vec<UsedFile> = Vec::new();
+    for block in &plan.blocks {
+        let end = block.position + u64::from(block.block_bytes);
+        match used.iter_mut().find(|file| file.file == block.file) {
+            Some(file) => {
+                file.last = file.last.max(block.sequence);
+                file.end = file.end.max(end);
+            }
+            None => used.push(UsedFile { file: block.file, last: block.sequence, end }),
+        }
+    }
+    used.sort_by_key(|file| file.last);
+    let spare = files.keys().copied().filter(|number| used.iter().all(|file| file.file != *number)).collect();
+    Space::restore(config.journal_file_bytes, config.journal_files, used, spare)
+}
+
+async fn open_partitions(
+    shared: &Rc<Shared>,
+    found: &Found,
+    clean: bool,
+    owned: Vec<PartitionSpec>,
+    rng: &mut Rng,
+    report: &mut RecoveryReport,
+) -> Result<(), StoreError> {
+    let mut missing = Vec::new();
+    let mut opening = FuturesUnordered::new();
+    let mut results = Vec::new();
+    for spec in owned {
+        let state = found.partitions.get(&spec.tp);
+        let jitter = rng.fork();
+        let own_state = found.own.as_ref().is_some_and(|own| own.partitions.iter().any(|partition| partition.partition == spec.tp));
+        match state {
+            Some(state) if clean || !own_state => {
+                let log = restore(&spec, state, jitter);
+                insert(shared, &spec, usize::from(state.directory), log);
+            }
+            _ => {
+                let shared = shared.clone();
+                let markers = found.marker.clone();
+                let state = state.cloned();
+                opening.push(async move {
+                    let result = locate_and_recover(&shared, &spec, state.as_ref(), &markers, jitter).await;
+                    (spec, result)
+                });
+                if opening.len() >= RECOVERED_AT_ONCE {
+                    results.extend(opening.next().await);
+                }
+            }
+        }
+        for (spec, result) in results.drain(..) {
+            take_recovered(shared, spec, result, &mut missing, report);
+        }
+    }
+    while let Some((spec, result)) = opening.next().await {
+        take_recovered(shared, spec, result, &mut missing, report);
+    }
+    report.created = missing.len();
+    for spec in missing {
+        crate::create::create(shared, &spec, false).await?;
+    }
+    if report.created > 0 {
+        crate::create::sync_directories(shared).await?;
+    }
+    Ok(())
+}
+
+type Recovered = Result<Option<(usize, PartitionLog, Repairs)>, StoreError>;
+
+fn take_recovered(
+    shared: &Rc<Shared>,
+    spec: PartitionSpec,
+    result: Recovered,
+    missing: &mut Vec<PartitionSpec>,
+    report: &mut RecoveryReport,
+) {
+    match result {
+        Ok(Some((directory, log, repairs))) => {
+            report.recovered += 1;
+            report.batches_checked += repairs.batches_checked;
+            report.truncated.extend(repairs.truncated);
+            insert(shared, &spec, directory, log);
+        }
+        Ok(None) => missing.push(spec),
+        Err(error) => {
+            tracing::error!(partition = %spec.tp, topic = spec.topic_name, "partition stays closed: {error}");
+            report.damaged.insert(spec.tp, error.to_string());
+        }
+    }
+}
+
+/// Finds the directory of a partition and recovers it; `None` when there is none.
+async fn locate_and_recover(
+    shared: &Rc<Shared>,
+    spec: &PartitionSpec,
+    state: Option<&PartitionState>,
+    markers: &[bool],
+    jitter: Rng,
+) -> Recovered {
+    let name = names::partition_directory(&spec.topic_name, spec.tp.partition);
+    for (directory, log_dir) in shared.config.log_dirs.iter().enumerate() {
+        let path = log_dir.join(&name);
+        match shared.ring.metadata(&path).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(StoreError::io("inspect", &path, error)),
+        }
+        if let Some(other) = topic_id(&shared.ring, &path).await?
+            && other != spec.tp.topic
+            && !other.is_none()
+        {
+            // A topic of that name was deleted, and this one created, before the directory went.
+            crate::delete::set_aside(shared, &path, &spec.topic_name, spec.tp.partition).await?;
+            continue;
+        }
+        let clean = markers.get(directory).copied().unwrap_or(false);
+        let (log, repairs) = recovery::recover(&shared.ring, &path, spec.tp, spec.config, state, clean, jitter).await?;
+        return Ok(Some((directory, log, repairs)));
+    }
+    match state {
+        Some(state) if state.flushed > state.log_start => {
+            Err(StoreError::Damaged { path: PathBuf::from(name), reason: "the directory is gone".to_owned() })
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn topic_id(ring: &Ring, path: &Path) -> Result<Option<odradek_base::TopicId>, StoreError> {
+    let path = path.join(names::PARTITION_METADATA);
+    match ring.read_to_vec(&path).await {
+        Ok(bytes) => Ok(std::str::from_utf8(&bytes).ok().and_then(checkpoint::decode_partition_metadata)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", &path, error)),
+    }
+}
+
+fn restore(spec: &PartitionSpec, state: &PartitionState, jitter: Rng) -> PartitionLog {
+    let mut producers = ProducerState::default();
+    producers.load(state.producers.iter().map(|row| (row.producer, row.entry.clone())).collect());
+    let mut segments: Vec<_> = state.segments.iter().map(state::SegmentState::restore).collect();
+    if segments.is_empty() {
+        segments.push(odradek_log::segment::meta::Segment::new(state.flushed, odradek_base::Timestamp(0)));
+    }
+    let epochs = LeaderEpochs::restore(state.epochs.clone());
+    PartitionLog::restore(spec.tp, spec.config, Marks::settled(state.log_start, state.flushed), segments, producers, epochs, jitter)
+}
+
+pub(crate) fn insert(shared: &Shared, spec: &PartitionSpec, directory: usize, log: PartitionLog) -> Rc<PartitionShared> {
+    let directory = directory.min(shared.config.log_dirs.len().saturating_sub(1));
+    let log_dir = shared.config.log_dirs.get(directory).cloned().unwrap_or_default();
+    let partition = PartitionShared::new(spec.tp, &spec.topic_name, directory, &log_dir, log);
+    shared.partitions.borrow_mut().insert(spec.tp, partition.clone());
+    partition
+}
+
+/// Applies the journal to the partitions.
+async fn replay_journal(
+    shared: &Rc<Shared>,
+    files: &BTreeMap<FileNumber, PathBuf>,
+    plan: &Plan,
+    report: &mut RecoveryReport,
+) -> Result<(), StoreError> {
+    report.journal_blocks = plan.blocks.len();
+    for block in &plan.blocks {
+        let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
+        let Some(entries) = replay::entries(&bytes) else {
+            let path = files.get(&block.file).cloned().unwrap_or_default();
+            return Err(StoreError::Damaged { path, reason: format!("journal block {} does not hold together", block.sequence) });
+        };
+        let mut tagged = Vec::new();
+        for (header, range) in entries {
+            let partition = shared.partitions.borrow().get(&header.partition).cloned();
+            let Some(partition) = partition else {
+                report.foreign_batches += u64::from(!report.failed(header.partition));
+                continue;
+            };
+            match header.kind {
+                EntryKind::LogStart => {
+                    if shared.state_dirty.get().is_none() {
+                        shared.state_dirty.set(Some(block.sequence));
+                    }
+                    partition.log.borrow_mut().advance_log_start(header.offset);
+                }
+                EntryKind::Batch => {
+                    let payload = bytes.slice(range);
+                    if let Err(error) = replay_batch(shared, &partition, &header, &payload, block.sequence, report) {
+                        tracing::error!(partition = %header.partition, topic = %partition.topic_name, "partition stays closed: {error}");
+                        report.damaged.insert(header.partition, error);
+                        drop_damaged(shared, &partition);
+                        continue;
+                    }
+                    tagged.push(partition);
+                }
+            }
+        }
+        let size = bytes.len() as u64;
+        shared.cached_bytes.set(shared.cached_bytes.get() + size);
+        shared.cache.borrow_mut().push_back(CachedBlock { sequence: block.sequence, bytes: size, partitions: tagged });
+    }
+    if report.foreign_batches > 0 {
+        tracing::warn!(
+            batches = report.foreign_batches,
+            "the journal holds batches of partitions that this shard does not own (deleted topics, or a changed number of shards)"
+        );
+    }
+    Ok(())
+}
+
+fn replay_batch(
+    shared: &Shared,
+    partition: &Rc<PartitionShared>,
+    header: &odradek_log::journal::format::EntryHeader,
+    payload: &Bytes,
+    sequence: Sequence,
+    report: &mut RecoveryReport,
+) -> Result<(), String> {
+    let mut log = partition.log.borrow_mut();
+    let now = shared.ring.wall_clock();
+    if !log.replay(header, payload, sequence, now).map_err(|error| format!("the journal does not continue the log: {error}"))? {
+        return Ok(());
+    }
+    let last = odradek_wire::batch::BatchView::parse(payload).map_or(header.offset, |view| view.last_offset());
+    log.completed(header.offset, last, sequence, payload.clone());
+    drop(log);
+    shared.unflushed_bytes.set(shared.unflushed_bytes.get() + payload.len() as u64);
+    shared.update_dirty(partition);
+    report.journal_batches += 1;
+    Ok(())
+}
+
+/// A partition with a gap: its pending batches must not reach the segment.
+fn drop_damaged(shared: &Shared, partition: &Rc<PartitionShared>) {
+    let pending: u64 = partition.log.borrow().tail().pending_bytes();
+    shared.sub_unflushed(pending);
+    *partition.health.borrow_mut() = crate::shared::PartitionHealth::Deleted;
+    shared.update_dirty(partition);
+    shared.partitions.borrow_mut().remove(&partition.tp);
+}

@@ -1,0 +1,444 @@
+//! Opening one partition's directory after an unclean stop, or one that somebody else wrote.
+//!
+//! Segments wholly below the recovery point are taken as they are. From the recovery point on every batch is checked (format, offsets, CRC);
+//! the first thing that is no batch ends the log, the file is cut there and the indexes are rebuilt. What was acknowledged beyond that is in
+//! the journal. A log that ends *below* its recovery point has lost flushed records: that is damage, and the partition stays closed.
+
+use crate::error::StoreError;
+use bytes::Bytes;
+use odradek_base::{AlignedBuf, Offset, Rng, Timestamp, TopicPartition};
+use odradek_log::LogConfig;
+use odradek_log::checkpoint;
+use odradek_log::epochs::LeaderEpochs;
+use odradek_log::marks::Marks;
+use odradek_log::partition::PartitionLog;
+use odradek_log::producer_state::{ProducerState, snapshot};
+use odradek_log::segment::meta::{BatchSummary, Segment};
+use odradek_log::segment::names;
+use odradek_log::segment::scan::{self, Scan};
+use odradek_log::segment::{offset_index, time_index, transaction_index};
+use odradek_log::state::PartitionState;
+use odradek_ring::{File, OpenOptions, Ring};
+use odradek_wire::batch::BatchView;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const READ_BYTES: usize = 1 << 20;
+
+/// What recovery did to a partition, for the report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Files that were cut, and the bytes that went.
+    pub truncated: Vec<(PathBuf, u64)>,
+    /// Batches that were checked.
+    pub batches_checked: u64,
+    pub bytes_checked: u64,
+}
+
+/// Opens the directory at `path`. `state`: what the shard's state file says of it.
+pub(crate) async fn recover(
+    ring: &Ring,
+    path: &Path,
+    tp: TopicPartition,
+    config: LogConfig,
+    state: Option<&PartitionState>,
+    clean: bool,
+    jitter: Rng,
+) -> Result<(PartitionLog, Repairs), StoreError> {
+    let mut repairs = Repairs::default();
+    let files = list(ring, path).await?;
+    let recovery_point = match state {
+        Some(state) => state.flushed,
+        // A directory of a broker that stopped cleanly has nothing to check.
+        None if clean => Offset(i64::MAX),
+        None => Offset::ZERO,
+    };
+    let now = ring.wall_clock();
+    let known: BTreeMap<Offset, &odradek_log::state::SegmentState> =
+        state.map(|state| state.segments.iter().map(|segment| (segment.base_offset, segment)).collect()).unwrap_or_default();
+    let bases: Vec<Offset> = files.keys().copied().collect();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut end = state.map_or(Offset::ZERO, |state| state.log_start);
+    // Set once a segment ended in damage: later ones hold nothing that is known to continue it.
+    let mut ended: Option<PathBuf> = None;
+    for (at, base) in bases.iter().enumerate() {
+        let log_path = path.join(names::segment_file(*base, names::LOG));
+        if let Some(ended) = &ended {
+            tracing::warn!(file = %log_path.display(), "removed: {} ends before it", ended.display());
+            remove_segment(ring, path, *base).await?;
+            continue;
+        }
+        let next_base = bases.get(at + 1).copied();
+        let complete = next_base.is_some_and(|next| next <= recovery_point);
+        if complete && let Some(known) = known.get(base) {
+            segments.push(known.restore());
+        } else {
+            let trusted = if complete { next_base } else { None };
+            let (segment, cut) =
+                check_segment(ring, path, *base, &config, recovery_point, trusted, clean && state.is_none(), now, &mut repairs).await?;
+            if cut && next_base.is_some() {
+                ended = Some(log_path);
+            }
+            segments.push(segment);
+        }
+        end = segments.last().map_or(end, |segment| segment.next_offset);
+    }
+    if let Some(state) = state
+        && end < state.flushed
+    {
+        let reason = format!("the log ends at offset {end}, but everything up to {} was flushed", state.flushed);
+        return Err(StoreError::Damaged { path: path.to_owned(), reason });
+    }
+    if segments.is_empty() {
+        let start = state.map_or(Offset::ZERO, |state| state.log_start.max(state.flushed));
+        segments.push(Segment::new(start, now));
+        end = start;
+    }
+    let first = segments.first().map_or(end, |segment| segment.base_offset);
+    let log_start = state.map_or(first, |state| state.log_start.max(first)).min(end);
+    let mut log = assemble(ring, path, tp, config, state, segments, log_start, end, jitter).await?;
+    replay_producers(ring, path, &mut log, state, &mut repairs).await?;
+    restore_aborted(ring, path, &mut log).await?;
+    Ok((log, repairs))
+}
+
+/// The segments in a directory, by base offset. Files that wait to be deleted or were never finished are removed.
+async fn list(ring: &Ring, path: &Path) -> Result<BTreeMap<Offset, ()>, StoreError> {
+    let entries = ring.read_dir(path).await.map_err(|error| StoreError::io("list", path, error))?;
+    let mut segments = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| !entry.is_dir) {
+        if entry.name.ends_with(".deleted") || entry.name.ends_with(".cleaned") || entry.name.ends_with(".tmp") {
+            crate::segment_files::remove(ring, &path.join(&entry.name)).await?;
+        } else if let Some((base, names::LOG)) = names::parse_segment_file(&entry.name) {
+            segments.insert(base, ());
+        }
+    }
+    Ok(segments)
+}
+
+async fn remove_segment(ring: &Ring, path: &Path, base: Offset) -> Result<(), StoreError> {
+    for extension in [names::LOG, names::INDEX, names::TIME_INDEX, names::TRANSACTION_INDEX, names::SNAPSHOT] {
+        crate::segment_files::remove(ring, &path.join(names::segment_file(base, extension))).await?;
+    }
+    Ok(())
+}
+
+/// A file's content, empty when it is not there.
+async fn read_optional(ring: &Ring, path: &Path) -> Result<Vec<u8>, StoreError> {
+    match ring.read_to_vec(path).await {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StoreError::io("read", path, error)),
+    }
+}
+
+/// Reads a segment from the last index entry that is trusted on, and rebuilds what is behind. Returns whether the file was cut.
+/// `trusted`: the next segment's base offset, where everything in this one is below the recovery point.
+#[allow(clippy::too_many_arguments)]
+async fn check_segment(
+    ring: &Ring,
+    directory: &Path,
+    base: Offset,
+    config: &LogConfig,
+    recovery_point: Offset,
+    trusted: Option<Offset>,
+    clean: bool,
+    now: Timestamp,
+    repairs: &mut Repairs,
+) -> Result<(Segment, bool), StoreError> {
+    let path = directory.join(names::segment_file(base, names::LOG));
+    let io = |operation: &'static str, error| StoreError::io(operation, &path, error);
+    let file =
+        ring.open(&path, OpenOptions { read: true, write: true, ..OpenOptions::default() }).await.map_err(|error| io("open", error))?;
+    let length = file.len().await.map_err(|error| io("inspect", error))?;
+    let offsets = read_optional(ring, &directory.join(names::segment_file(base, names::INDEX))).await?;
+    let times = read_optional(ring, &directory.join(names::segment_file(base, names::TIME_INDEX))).await?;
+    let aborted = read_optional(ring, &directory.join(names::segment_file(base, names::TRANSACTION_INDEX))).await?;
+    let (mut offsets, _) = offset_index::decode(&offsets, length);
+    let (mut times, _) = time_index::decode(&times);
+    let aborted = transaction_index::decode(&aborted);
+    // Entries of batches that are not known to be flushed are not believed.
+    let below = |relative: u32| base.get() + i64::from(relative) < recovery_point.get();
+    offsets.truncate(offsets.partition_point(|entry| below(entry.relative_offset)));
+    let last_offset = offsets.last().map_or(-1, |entry| i64::from(entry.relative_offset));
+    // An index that does not agree with the log is not believed either: its last entry must point at the batch it names.
+    if let Some(last) = offsets.last()
+        && !points_at_batch(&file, last.position, base.get() + i64::from(last.relative_offset), length)
+            .await
+            .map_err(|error| io("read", error))?
+    {
+        tracing::warn!(file = %path.display(), "offset index does not match its segment and is rebuilt");
+        offsets.clear();
+        times.clear();
+    }
+    let start = offsets.last().map_or(0, |entry| u64::from(entry.position));
+    let settled = if trusted.is_some() || clean {
+        times.len()
+    } else {
+        times.partition_point(|entry| i64::from(entry.relative_offset) <= last_offset)
+    };
+    times.truncate(settled);
+
+    let mut segment = Segment::new(base, now);
+    if let Some(last) = offsets.last() {
+        // The batch at `start` is read again; it is the one the last entry names.
+        segment.bytes = start;
+        segment.next_offset = Offset(base.get() + i64::from(last.relative_offset));
+    }
+    if let Some(last) = times.last() {
+        segment.max_timestamp = last.timestamp;
+        segment.offset_of_max_timestamp = base.advance(i64::from(last.relative_offset));
+    }
+    segment.resume(
+        0,
+        times.last().copied(),
+        offsets.len(),
+        times.len(),
+        aborted.iter().filter(|entry| entry.last_offset < recovery_point).count(),
+    );
+    segment.first_timestamp = match SegmentReader::new(&file, 0, length).next(base, false).await.map_err(|error| io("read", error))? {
+        Some(batch) => BatchView::parse(&batch).ok().map(|view| view.max_timestamp()),
+        None => None,
+    };
+    let mut reader = SegmentReader::new(&file, start, length);
+    let mut expected = base;
+    while let Some(batch) = reader.next(expected, true).await.map_err(|error| io("read", error))? {
+        let Ok(view) = BatchView::parse(&batch) else { break };
+        let summary = BatchSummary {
+            base_offset: view.base_offset(),
+            last_offset: view.last_offset(),
+            max_timestamp: view.max_timestamp(),
+            bytes: view.total_bytes() as u32,
+        };
+        segment.append(&summary, config);
+        expected = view.next_offset();
+        repairs.batches_checked += 1;
+        repairs.bytes_checked += view.total_bytes() as u64;
+    }
+    segment.flushed_bytes = segment.bytes;
+    let end = reader.position();
+    assert_eq!(end, segment.bytes, "a segment's size is where its last batch ends");
+    let padding = reader.only_zeros_follow().await.map_err(|error| io("read", error))?;
+    let short = match trusted {
+        Some(_) => !padding,
+        None => !clean && segment.next_offset < recovery_point,
+    };
+    if short {
+        let reason = format!(
+            "no valid batch at byte {end} (offset {}), but everything up to offset {recovery_point} was flushed",
+            segment.next_offset
+        );
+        return Err(StoreError::Damaged { path, reason });
+    }
+    if end < length {
+        if !padding {
+            tracing::warn!(file = %path.display(), position = end, bytes = length - end, "cut a torn tail");
+            repairs.truncated.push((path.clone(), length - end));
+        }
+        file.truncate(end).await.map_err(|error| io("truncate", error))?;
+        file.sync_data().await.map_err(|error| io("flush", error))?;
+    }
+    if trusted.is_some() {
+        segment.index_time();
+    }
+    Ok((segment, !padding))
+}
+
+/// Reads whole batches of a segment file one after the other.
+struct SegmentReader<'a> {
+    file: &'a File,
+    /// Position of `buffer`.
+    position: u64,
+    length: u64,
+    buffer: Bytes,
+    at: usize,
+}
+
+impl<'a> SegmentReader<'a> {
+    fn new(file: &'a File, position: u64, length: u64) -> Self {
+        Self { file, position, length, buffer: Bytes::new(), at: 0 }
+    }
+
+    /// End of the last batch that was returned.
+    fn position(&self) -> u64 {
+        self.position + self.at as u64
+    }
+
+    /// The next batch; `None` where there is no valid one.
+    async fn next(&mut self, expected: Offset, check: bool) -> std::io::Result<Option<Bytes>> {
+        loop {
+            let rest = self.buffer.slice(self.at.min(self.buffer.len())..);
+            match scan::next(&rest, expected, check) {
+                Scan::Batch(view) => {
+                    self.at += view.total_bytes();
+                    return Ok(Some(rest.slice_ref(view.bytes())));
+                }
+                Scan::NeedMore(bytes) if self.position() + bytes as u64 <= self.length && bytes > rest.len() => {
+                    if !self.fill(bytes).await? {
+                        return Ok(None);
+                    }
+                }
+                Scan::NeedMore(_) | Scan::End(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads on from the current position, at least `bytes`. False when the file is shorter than it said.
+    async fn fill(&mut self, bytes: usize) -> std::io::Result<bool> {
+        self.position = self.position();
+        self.at = 0;
+        let len = bytes.max(READ_BYTES).min((self.length - self.position) as usize);
+        let (result, buf) = self.file.read_at(AlignedBuf::zeroed(len), self.position, len).await;
+        let read = result?;
+        self.buffer = buf.freeze().slice(..read);
+        Ok(read >= bytes)
+    }
+
+    /// Whether what follows the last batch is nothing but zeros.
+    async fn only_zeros_follow(&mut self) -> std::io::Result<bool> {
+        let mut position = self.position();
+        while position < self.length {
+            let len = READ_BYTES.min((self.length - position) as usize);
+            let (result, buf) = self.file.read_at(AlignedBuf::zeroed(len), position, len).await;
+            let read = result?;
+            if read == 0 || buf.iter().take(read).any(|&byte| byte != 0) {
+                return Ok(read == 0);
+            }
+            position += read as u64;
+        }
+        Ok(true)
+    }
+}
+
+/// Whether the batch at `position` ends with `last_offset`.
+async fn points_at_batch(file: &File, position: u32, last_offset: i64, length: u64) -> std::io::Result<bool> {
+    let batch = SegmentReader::new(file, u64::from(position), length).next(Offset::ZERO, false).await?;
+    Ok(batch.is_some_and(|batch| BatchView::parse(&batch).is_ok_and(|view| view.last_offset().get() == last_offset)))
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn assemble(
+    ring: &Ring,
+    path: &Path,
+    tp: TopicPartition,
+    config: LogConfig,
+    state: Option<&PartitionState>,
+    segments: Vec<Segment>,
+    log_start: Offset,
+    end: Offset,
+    jitter: Rng,
+) -> Result<PartitionLog, StoreError> {
+    let epochs = match state {
+        Some(state) => LeaderEpochs::restore(state.epochs.clone()),
+        None => {
+            let text = read_optional(ring, &path.join(names::LEADER_EPOCHS)).await?;
+            LeaderEpochs::restore(std::str::from_utf8(&text).ok().and_then(checkpoint::decode_epochs).unwrap_or_default())
+        }
+    };
+    let mut epochs = epochs;
+    epochs.truncate_from_end(end);
+    epochs.truncate_from_start(log_start);
+    let mut producers = ProducerState::default();
+    if let Some(state) = state {
+        producers.load(state.producers.iter().map(|row| (row.producer, row.entry.clone())).collect());
+    }
+    Ok(PartitionLog::restore(tp, config, Marks::settled(log_start, end), segments, producers, epochs, jitter))
+}
+
+/// Brings producer state and epochs up to the end of the segments: from the state file, or from the newest usable snapshot.
+async fn replay_producers(
+    ring: &Ring,
+    path: &Path,
+    log: &mut PartitionLog,
+    state: Option<&PartitionState>,
+    repairs: &mut Repairs,
+) -> Result<(), StoreError> {
+    let end = log.marks().appended.offset();
+    let from = match state {
+        // Epochs may have begun after the state was written, and batches between what was flushed and what was appended then are known already.
+        Some(state) => state.producers_at.min(end),
+        None => load_snapshot(ring, path, log, end).await?,
+    };
+    let bases: Vec<(Offset, Offset)> = log
+        .segments()
+        .iter()
+        .filter(|segment| segment.next_offset > from)
+        .map(|segment| (segment.base_offset, segment.next_offset))
+        .collect();
+    for (base, _) in bases {
+        let file_path = path.join(names::segment_file(base, names::LOG));
+        let io = |operation: &'static str, error| StoreError::io(operation, &file_path, error);
+        let file = match ring.open(&file_path, OpenOptions::READ).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io("open", error)),
+        };
+        let length = file.len().await.map_err(|error| io("inspect", error))?;
+        let start = {
+            let at = log.segment_by_base(base).and_then(|at| log.segments().get(at));
+            at.map_or(0, |segment| offset_index::lookup(segment.offset_index.memory(), base, from))
+        };
+        let mut reader = SegmentReader::new(&file, u64::from(start), length);
+        let mut expected = base;
+        while let Some(batch) = reader.next(expected, false).await.map_err(|error| io("read", error))? {
+            let Ok(view) = BatchView::parse(&batch) else { break };
+            expected = view.next_offset();
+            if view.base_offset() >= from {
+                log.note_recovered(&view, &batch);
+                repairs.batches_checked += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes before the log's end that are replayed into the producers even where a newer snapshot would do: snapshots keep one batch of each
+/// producer, but a client may send its last five again.
+const PRODUCER_REPLAY_BYTES_MIN: u64 = 16 << 20;
+
+/// Loads the newest snapshot at or below `end` with enough log behind it; returns the offset from which batches have to be replayed.
+async fn load_snapshot(ring: &Ring, path: &Path, log: &mut PartitionLog, end: Offset) -> Result<Offset, StoreError> {
+    let entries = ring.read_dir(path).await.map_err(|error| StoreError::io("list", path, error))?;
+    let mut offsets: Vec<Offset> = entries
+        .iter()
+        .filter_map(|entry| names::parse_segment_file(&entry.name))
+        .filter(|(offset, extension)| *extension == names::SNAPSHOT && *offset <= end)
+        .map(|(offset, _)| offset)
+        .collect();
+    let bytes_from =
+        |offset: Offset| -> u64 { log.segments().iter().filter(|segment| segment.next_offset > offset).map(|segment| segment.bytes).sum() };
+    let log_start = log.marks().log_start.offset();
+    // Without a snapshot everything is replayed, which knows all only where nothing has been deleted; then the oldest has to do.
+    let oldest = offsets.first().copied().filter(|_| log_start > Offset::ZERO);
+    offsets.retain(|offset| bytes_from(*offset) >= PRODUCER_REPLAY_BYTES_MIN || *offset <= log_start);
+    if offsets.is_empty() {
+        offsets.extend(oldest);
+    }
+    while let Some(offset) = offsets.pop() {
+        let bytes = read_optional(ring, &path.join(names::segment_file(offset, names::SNAPSHOT))).await?;
+        match snapshot::decode(&bytes) {
+            Ok(producers) => {
+                log.load_producers(producers);
+                return Ok(offset);
+            }
+            Err(error) => tracing::warn!(partition = %log.partition(), %offset, "producer snapshot is not used: {error}"),
+        }
+    }
+    Ok(log.marks().log_start.offset())
+}
+
+async fn restore_aborted(ring: &Ring, path: &Path, log: &mut PartitionLog) -> Result<(), StoreError> {
+    let mut aborted = Vec::new();
+    let bases: Vec<Offset> = log.segments().iter().map(|segment| segment.base_offset).collect();
+    for base in bases {
+        aborted.extend(transaction_index::decode(
+            &read_optional(ring, &path.join(names::segment_file(base, names::TRANSACTION_INDEX))).await?,
+        ));
+    }
+    let end = log.marks().appended.offset();
+    aborted.retain(|entry| entry.last_offset < end);
+    if !aborted.is_empty() {
+        log.restore_aborted(aborted);
+    }
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! What the parts of one shard's store share.
+
+use crate::config::StoreConfig;
+use crate::error::StoreError;
+use crate::fd_cache::FileCache;
+use crate::journal_files::JournalFiles;
+use crate::reader::ReadAhead;
+use crate::stats::Counters;
+
+use odradek_base::{Instant, TopicPartition};
+use odradek_log::journal::format::{JournalId, Sequence};
+use odradek_log::journal::writer::Writer;
+use odradek_log::partition::PartitionLog;
+use odradek_log::segment::names;
+use odradek_log::state::PartitionState;
+use odradek_ring::Ring;
+use odradek_ring::sync::{Event, Semaphore};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Waiters of consecutive journal blocks wait on different events, so that a block wakes only its own.
+const COMMIT_EVENTS: usize = 4;
+
+/// Whether a partition takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PartitionHealth {
+    Online,
+    Offline(Rc<str>),
+    Deleted,
+}
+
+/// One partition. The log is borrowed only within a synchronous step, never across an await.
+pub(crate) struct PartitionShared {
+    pub tp: TopicPartition,
+    pub topic_name: Rc<str>,
+    /// Index into the log directories.
+    pub directory: usize,
+    pub log_dir: PathBuf,
+    pub path: PathBuf,
+    pub log: RefCell<PartitionLog>,
+    pub health: RefCell<PartitionHealth>,
+    pub changed: Event,
+    /// Key in the set of dirty partitions, and since when.
+    pub dirty: Cell<Option<(Sequence, Instant)>>,
+    /// Waits in the flusher's list of partitions with a lot pending.
+    pub queued: Cell<bool>,
+    /// A flush is under way; one at a time.
+    pub flushing: Cell<bool>,
+    /// Retention is renaming files; oldest first, so that a crash in between leaves no gap.
+    pub retaining: Cell<bool>,
+    /// The active segment's file is longer than its content.
+    pub padded: Cell<bool>,
+    /// Somebody appended or moved a mark since the directory was written, so a clean stop has something to write.
+    pub touched: Cell<bool>,
+}
+
+impl PartitionShared {
+    pub fn new(tp: TopicPartition, topic_name: &str, directory: usize, log_dir: &Path, log: PartitionLog) -> Rc<Self> {
+        Rc::new(Self {
+            tp,
+            topic_name: topic_name.into(),
+            directory,
+            log_dir: log_dir.to_owned(),
+            path: log_dir.join(names::partition_directory(topic_name, tp.partition)),
+            log: RefCell::new(log),
+            health: RefCell::new(PartitionHealth::Online),
+            changed: Event::new(),
+            dirty: Cell::new(None),
+            queued: Cell::new(false),
+            flushing: Cell::new(false),
+            retaining: Cell::new(false),
+            padded: Cell::new(false),
+            touched: Cell::new(false),
+        })
+    }
+
+    pub fn check(&self) -> Result<(), StoreError> {
+        match &*self.health.borrow() {
+            PartitionHealth::Online => Ok(()),
+            PartitionHealth::Offline(reason) => Err(StoreError::PartitionOffline { partition: self.tp, reason: reason.to_string() }),
+            PartitionHealth::Deleted => Err(StoreError::Deleted(self.tp)),
+        }
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        *self.health.borrow() == PartitionHealth::Deleted
+    }
+
+    /// Takes the partition offline. What is pending stays in the journal, so that a restart on a repaired disk finds it.
+    pub fn fail(&self, reason: &StoreError) {
+        tracing::error!(partition = %self.tp, topic = %self.topic_name, "partition taken offline: {reason}");
+        *self.health.borrow_mut() = PartitionHealth::Offline(reason.to_string().into());
+        self.changed.notify_all();
+    }
+}
+
+/// A journal block whose batches are in memory.
+pub(crate) struct CachedBlock {
+    pub sequence: Sequence,
+    pub bytes: u64,
+    pub partitions: Vec<Rc<PartitionShared>>,
+}
+
+/// How far the journal is.
+pub(crate) struct CommitMarks {
+    pub written: Cell<Sequence>,
+    pub durable: Cell<Sequence>,
+    events: [Event; COMMIT_EVENTS],
+}
+
+impl CommitMarks {
+    pub fn new(last: Sequence) -> Self {
+        Self { written: Cell::new(last), durable: Cell::new(last), events: Default::default() }
+    }
+
+    pub fn event(&self, sequence: Sequence) -> &Event {
+        &self.events[sequence.0 as usize % COMMIT_EVENTS]
+    }
+
+    pub fn notify_everybody(&self) {
+        self.events.iter().for_each(Event::notify_all);
+    }
+}
+
+pub(crate) struct Shared {
+    pub ring: Ring,
+    pub config: StoreConfig,
+    /// Per log directory: direct I/O works there.
+    pub direct: Vec<bool>,
+    pub journal_id: JournalId,
+    pub writer: RefCell<Writer<Rc<PartitionShared>>>,
+    pub journal: JournalFiles,
+    pub commit: CommitMarks,
+    /// The journal has something to write, or the store closes.
+    pub work: Event,
+    pub partitions: RefCell<BTreeMap<TopicPartition, Rc<PartitionShared>>>,
+    /// Partitions with durable batches that their segments lack, by the oldest journal block that has one.
+    pub dirty: RefCell<BTreeSet<(Sequence, TopicPartition)>>,
+    /// Partitions with a lot pending.
+    pub large: RefCell<VecDeque<Rc<PartitionShared>>>,
+    pub cache: RefCell<VecDeque<CachedBlock>>,
+    pub cached_bytes: Cell<u64>,
+    pub unflushed_bytes: Cell<u64>,
+    /// Unflushed bytes or journal space became less.
+    pub relieved: Event,
+    pub flush_wanted: Event,
+    /// The journal waits for a file.
+    pub journal_full: Cell<bool>,
+    /// Oldest journal block with a log start change that the state file lacks.
+    pub state_dirty: Cell<Option<Sequence>>,
+    /// The same, of the changes that are in the state file being written.
+    pub state_writing: Cell<Option<Sequence>>,
+    pub failed: RefCell<Option<StoreError>>,
+    pub closing: Cell<bool>,
+    pub commit_done: Cell<bool>,
+    pub flusher_done: Cell<bool>,
+    pub stopped: Event,
+    pub files: FileCache,
+    pub cold_reads: Semaphore,
+    pub read_ahead: ReadAhead,
+    pub counters: Counters,
+    /// Files that wait to be unlinked.
+    pub unlinks: RefCell<BTreeSet<PathBuf>>,
+    /// What the state file says of partitions that could not be opened; it is kept.
+    pub retained: RefCell<Vec<PartitionState>>,
+}
+
+impl Shared {
+    /// The oldest journal block that a replay needs.
+    pub fn replay_from(&self) -> Sequence {
+        let dirty = self.dirty.borrow().first().map(|(sequence, _)| *sequence);
+        [dirty, self.state_dirty.get(), self.state_writing.get()].into_iter().flatten().min().unwrap_or(Sequence(u64::MAX))
+    }
+
+    pub fn check(&self) -> Result<(), StoreError> {
+        match &*self.failed.borrow() {
+            Some(error) => Err(error.clone()),
+            None if self.closing.get() => Err(StoreError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// The journal failed: nothing is written any more, everybody who waits is told.
+    pub fn fail(&self, error: StoreError) {
+        tracing::error!(shard = %self.config.shard, "journal offline, this shard takes no more writes until a restart: {error}");
+        let offline = StoreError::JournalOffline(error.to_string());
+        *self.failed.borrow_mut() = Some(offline);
+        self.commit.notify_everybody();
+        self.relieved.notify_all();
+        self.flush_wanted.notify_all();
+        for partition in self.sorted_partitions() {
+            partition.changed.notify_all();
+        }
+    }
+
+    /// All partitions in the order of their ids.
+    pub fn sorted_partitions(&self) -> Vec<Rc<PartitionShared>> {
+        let mut partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        partitions.sort_by_key(|partition| partition.tp);
+        partitions
+    }
+
+    /// Puts `partition` at its place among the dirty ones after its pending batches changed.
+    pub fn update_dirty(&self, partition: &PartitionShared) {
+        let pending = if partition.is_deleted() { None } else { partition.log.borrow().tail().first_pending() };
+        let known = partition.dirty.get().map(|(sequence, _)| sequence);
+        if pending == known {
+            return;
+        }
+        let mut dirty = self.dirty.borrow_mut();
+        if let Some(known) = known {
+            dirty.remove(&(known, partition.tp));
+        }
+        partition.dirty.set(pending.map(|sequence| {
+            dirty.insert((sequence, partition.tp));
+            (sequence, self.ring.now())
+        }));
+    }
+
+    /// Gives journal files back that no replay needs, and tells who waits for one.
+    pub fn release_journal(&self) {
+        // Without anything dirty every block that was completed may go.
+        let from = self.replay_from().min(self.commit.durable.get().next());
+        self.journal.release(from);
+        self.relieved.notify_all();
+    }
+
+    /// Drops the oldest flushed batches from memory until the cache is within its bound.
+    pub fn evict(&self) {
+        while self.cached_bytes.get() > self.config.tail_cache_bytes {
+            let mut cache = self.cache.borrow_mut();
+            let Some(front) = cache.front() else { return };
+            let evictable =
+                front.partitions.iter().all(|partition| partition.is_deleted() || partition.log.borrow().tail().evictable(front.sequence));
+            if !evictable {
+                drop(cache);
+                self.flush_wanted.notify_all();
+                return;
+            }
+            if let Some(block) = cache.pop_front() {
+                for partition in &block.partitions {
+                    partition.log.borrow_mut().evict(block.sequence);
+                }
+                self.cached_bytes.set(self.cached_bytes.get() - block.bytes);
+            }
+        }
+    }
+
+    pub fn sub_unflushed(&self, bytes: u64) {
+        let now = self.unflushed_bytes.get();
+        assert!(now >= bytes, "unflushed bytes below zero");
+        self.unflushed_bytes.set(now - bytes);
+    }
+}

@@ -1,0 +1,108 @@
+//! The shard's state file: written when the store opens, every now and then, and on a clean stop.
+
+use crate::error::StoreError;
+use crate::shared::{PartitionShared, Shared};
+use odradek_base::ShardId;
+use odradek_log::journal::format::Sequence;
+use odradek_log::state::{self, PartitionState, SegmentState, ShardState};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+const PREFIX: &str = "odradek-shard-";
+const SUFFIX: &str = ".state";
+
+pub(crate) fn path(shared: &Shared) -> PathBuf {
+    shared.config.log_dirs.first().cloned().unwrap_or_default().join(file_name(shared.config.shard))
+}
+
+pub(crate) fn file_name(shard: ShardId) -> String {
+    format!("{PREFIX}{shard}{SUFFIX}")
+}
+
+/// Whether a name in a log directory is a state file.
+pub(crate) fn is_state_file(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+pub(crate) fn is_due(shared: &Shared, since: Duration) -> bool {
+    since >= shared.config.state_interval
+        && (shared.state_dirty.get().is_some() || shared.partitions.borrow().values().any(|partition| partition.touched.get()))
+}
+
+/// What is known of `partition` now; its producers may be ahead of what is durable.
+fn partition_state(partition: &PartitionShared) -> PartitionState {
+    let log = partition.log.borrow();
+    let marks = log.marks();
+    PartitionState {
+        partition: partition.tp,
+        topic: partition.topic_name.to_string(),
+        directory: partition.directory as u16,
+        log_start: marks.log_start.offset(),
+        flushed: marks.flushed.offset(),
+        high_watermark: marks.high_watermark.offset(),
+        producers_at: marks.appended.offset(),
+        epochs: log.epochs().entries().to_vec(),
+        segments: log.segments().iter().map(SegmentState::of).collect(),
+        producers: state::producer_rows(log.producers()),
+    }
+}
+
+pub(crate) fn collect(shared: &Shared, clean: bool) -> ShardState {
+    ShardState {
+        clean,
+        journal: shared.journal_id,
+        last_sequence: shared.commit.durable.get(),
+        journal_end: None,
+        directories: shared.config.log_dirs.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+        partitions: shared
+            .sorted_partitions()
+            .iter()
+            .map(|partition| partition_state(partition))
+            .chain(shared.retained.borrow().iter().cloned())
+            .collect(),
+    }
+}
+
+/// Rewrites the state of a running store. It may name producers of appends that are not durable yet, so those are waited for first.
+pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
+    // Log start changes from here on are not in this state.
+    shared.state_writing.set(shared.state_dirty.take());
+    for partition in shared.partitions.borrow().values() {
+        partition.touched.set(false);
+    }
+    let mut state = collect(shared, false);
+    let appended = state
+        .partitions
+        .iter()
+        .filter_map(|partition| shared.partitions.borrow().get(&partition.partition).map(|p| p.log.borrow().last_sequence()))
+        .max();
+    if let Some(sequence) = appended {
+        loop {
+            let committed = shared.commit.event(sequence).listen();
+            if shared.commit.durable.get() >= sequence {
+                break;
+            }
+            if shared.failed.borrow().is_some() {
+                return;
+            }
+            committed.await;
+        }
+    }
+    state.last_sequence = shared.commit.durable.get().min(state.last_sequence.max(appended.unwrap_or(Sequence(0))));
+    match write(shared, &state).await {
+        Ok(()) => {
+            shared.state_writing.set(None);
+            shared.release_journal();
+        }
+        Err(error) => {
+            shared.state_dirty.set(shared.state_writing.take().or(shared.state_dirty.get()));
+            tracing::warn!("the shard's state could not be saved, an unclean start would have more to check: {error}");
+        }
+    }
+}
+
+pub(crate) async fn write(shared: &Shared, state: &ShardState) -> Result<(), StoreError> {
+    let path = path(shared);
+    shared.ring.write_atomically(&path, &state::encode(state)).await.map_err(|error| StoreError::io("write", &path, error))
+}

@@ -1,0 +1,79 @@
+//! What the store counted.
+
+use std::cell::Cell;
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    journal_blocks: Cell<u64>,
+    journal_bytes: Cell<u64>,
+    segment_bytes: Cell<u64>,
+    batch_bytes: Cell<u64>,
+    flushes: Cell<u64>,
+    cold_reads: Cell<u64>,
+    cold_read_bytes: Cell<u64>,
+}
+
+fn add(cell: &Cell<u64>, more: u64) {
+    cell.set(cell.get() + more);
+}
+
+impl Counters {
+    pub fn journal_block(&self, bytes: u64) {
+        add(&self.journal_blocks, 1);
+        add(&self.journal_bytes, bytes);
+    }
+
+    pub fn segment_write(&self, bytes: u64) {
+        add(&self.flushes, 1);
+        add(&self.segment_bytes, bytes);
+    }
+
+    pub fn appended(&self, bytes: u64) {
+        add(&self.batch_bytes, bytes);
+    }
+
+    pub fn cold_read(&self, bytes: u64) {
+        add(&self.cold_reads, 1);
+        add(&self.cold_read_bytes, bytes);
+    }
+
+    pub fn fill(&self, stats: &mut StoreStats) {
+        stats.journal_blocks = self.journal_blocks.get();
+        stats.journal_bytes_written = self.journal_bytes.get();
+        stats.segment_bytes_written = self.segment_bytes.get();
+        stats.batch_bytes_appended = self.batch_bytes.get();
+        stats.flushes = self.flushes.get();
+        stats.cold_reads = self.cold_reads.get();
+        stats.cold_read_bytes = self.cold_read_bytes.get();
+    }
+}
+
+/// The store at one moment. Bytes and counts since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    pub partitions: usize,
+    /// Journal blocks whose batches are in memory, in bytes.
+    pub tail_cache_bytes: u64,
+    /// Appended, not yet in segments.
+    pub unflushed_bytes: u64,
+    /// Journal space that cannot be reused yet.
+    pub journal_used_bytes: u64,
+    pub open_files: usize,
+    pub journal_blocks: u64,
+    pub journal_bytes_written: u64,
+    pub segment_bytes_written: u64,
+    pub batch_bytes_appended: u64,
+    pub flushes: u64,
+    pub cold_reads: u64,
+    pub cold_read_bytes: u64,
+}
+
+impl StoreStats {
+    /// Bytes written to disk per byte appended.
+    pub fn write_amplification(&self) -> f64 {
+        if self.batch_bytes_appended == 0 {
+            return 1.0;
+        }
+        (self.journal_bytes_written + self.segment_bytes_written) as f64 / self.batch_bytes_appended as f64
+    }
+}

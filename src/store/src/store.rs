@@ -1,0 +1,93 @@
+//! The handle of a shard's store.
+
+use crate::config::{PartitionSpec, StoreConfig};
+use crate::error::StoreError;
+use crate::open::{self, RecoveryReport};
+use crate::partition::Partition;
+use crate::shared::Shared;
+use crate::stats::StoreStats;
+use crate::{close, create, delete};
+use odradek_base::TopicPartition;
+use odradek_ring::Ring;
+use std::rc::Rc;
+
+/// The partitions of one shard. Clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Rc<Shared>,
+}
+
+impl Store {
+    /// Opens the store of `config.shard` with the partitions that the metadata gives to this shard: replays the journal, recovers segments, makes
+    /// directories that are missing. Partitions that cannot be opened are in the report; everything else that fails is an error.
+    pub async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSpec>) -> Result<(Store, RecoveryReport), StoreError> {
+        open::open(ring, config, owned).await
+    }
+
+    /// Makes a new, empty partition, durably.
+    pub async fn create(&self, spec: PartitionSpec) -> Result<Partition, StoreError> {
+        self.shared.check()?;
+        let partition = create::create(&self.shared, &spec, true).await?;
+        Ok(Partition { shared: self.shared.clone(), partition })
+    }
+
+    /// Makes many partitions with one flush of their names.
+    pub async fn create_all(&self, specs: Vec<PartitionSpec>) -> Result<(), StoreError> {
+        self.shared.check()?;
+        for spec in &specs {
+            create::create(&self.shared, spec, false).await?;
+        }
+        create::sync_directories(&self.shared).await
+    }
+
+    /// Deletes a partition. Its handles report [`StoreError::Deleted`] from now on. One that is not there is fine.
+    pub async fn delete(&self, tp: TopicPartition) -> Result<(), StoreError> {
+        delete::delete(&self.shared, tp).await
+    }
+
+    pub fn partition(&self, tp: TopicPartition) -> Option<Partition> {
+        let partition = self.shared.partitions.borrow().get(&tp)?.clone();
+        Some(Partition { shared: self.shared.clone(), partition })
+    }
+
+    /// All partitions, in the order of their ids.
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.shared.sorted_partitions().into_iter().map(|partition| Partition { shared: self.shared.clone(), partition }).collect()
+    }
+
+    /// Backpressure: returns when appended bytes that no segment has yet are below their bound, or when the journal failed (the append then says so).
+    pub async fn wait_admission(&self) {
+        loop {
+            let relieved = self.shared.relieved.listen();
+            if self.is_admitted() || self.shared.check().is_err() {
+                return;
+            }
+            self.shared.flush_wanted.notify_all();
+            relieved.await;
+        }
+    }
+
+    /// Whether [`Store::wait_admission`] would return at once.
+    pub fn is_admitted(&self) -> bool {
+        self.shared.unflushed_bytes.get() < self.shared.config.unflushed_bytes_max
+    }
+
+    /// Flushes everything, cuts segments to their exact length, writes snapshots and checkpoints, and marks the shard's state as clean. No append may
+    /// be under way. After all shards of a node have closed, [`crate::write_kafka_checkpoints`] makes the directories ready for Kafka.
+    pub async fn close(self) -> Result<(), StoreError> {
+        close::close(&self.shared).await
+    }
+
+    pub fn stats(&self) -> StoreStats {
+        let mut stats = StoreStats {
+            partitions: self.shared.partitions.borrow().len(),
+            tail_cache_bytes: self.shared.cached_bytes.get(),
+            unflushed_bytes: self.shared.unflushed_bytes.get(),
+            journal_used_bytes: self.shared.journal.used_bytes(),
+            open_files: self.shared.files.len(),
+            ..StoreStats::default()
+        };
+        self.shared.counters.fill(&mut stats);
+        stats
+    }
+}
