@@ -1,9 +1,9 @@
 //! The glommio executor of the background plane.
 
 use crate::jobs::{Job, JobResult, Priority, Work};
+use crate::pulse::Pulse;
 use crate::{JOBS_QUEUED_MAX, QueueFull};
 use crossbeam::queue::ArrayQueue;
-use futures_util::future::{Either, select};
 use futures_util::task::AtomicWaker;
 use glommio::io::{DmaFile, OpenOptions};
 use glommio::{GlommioError, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
@@ -21,10 +21,9 @@ use std::time::Duration;
 const ZERO_CHUNK_BYTES: usize = 512 * 1024;
 /// Memory that glommio registers for direct I/O; more comes from the heap when it is used up.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
-/// The longest that work stands still when glommio has slept through its completion.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// The longest that one task queue runs before others are looked at.
-const PREEMPT_AFTER: Duration = Duration::from_micros(500);
+/// The longest that one task queue runs before others are looked at. Long on purpose: nothing here computes on the executor's own
+/// thread, and the timer is what makes glommio forget work ([`crate::pulse`]); before the first task has run nobody could remind it.
+const PREEMPT_AFTER: Duration = Duration::from_secs(1);
 /// Jobs of one priority that run at the same time.
 const JOBS_RUNNING_MAX: usize = 4;
 
@@ -47,13 +46,21 @@ struct Shared {
     jobs: ArrayQueue<Job>,
     waker: AtomicWaker,
     stopping: AtomicBool,
+    pulse: Arc<Pulse>,
 }
 
 impl Background {
     /// Starts the plane's thread. `probe_dir` is a directory on the file system that the jobs will work on.
     pub fn start(probe_dir: &Path) -> Result<(Self, JoinHandle<()>), StartError> {
-        let shared =
-            Arc::new(Shared { jobs: ArrayQueue::new(JOBS_QUEUED_MAX), waker: AtomicWaker::new(), stopping: AtomicBool::new(false) });
+        let pulse = Pulse::start().map_err(|error| StartError { reason: error.to_string() })?;
+        // The start itself is work, and so is the end.
+        pulse.begin();
+        let shared = Arc::new(Shared {
+            jobs: ArrayQueue::new(JOBS_QUEUED_MAX),
+            waker: AtomicWaker::new(),
+            stopping: AtomicBool::new(false),
+            pulse: pulse.clone(),
+        });
         let (started, wait) = crossbeam::channel::bounded(1);
         let mine = shared.clone();
         let probe = probe_dir.join(".background-probe");
@@ -68,7 +75,13 @@ impl Background {
                     .make();
                 match executor {
                     Ok(executor) => executor.run(async move {
-                        let result = awake(probe_polling(&probe)).await;
+                        poll_fn(|context| {
+                            mine.pulse.set_waker(context.waker());
+                            Poll::Ready(())
+                        })
+                        .await;
+                        let result = probe_polling(&probe).await;
+                        mine.pulse.done();
                         let good = result.is_ok();
                         let _ = started.send(result.map_err(|error| error.to_string()));
                         if good {
@@ -79,6 +92,7 @@ impl Background {
                         let _ = started.send(Err(error.to_string()));
                     }
                 }
+                pulse.end();
             })
             .map_err(|error| StartError { reason: error.to_string() })?;
         match wait.recv() {
@@ -90,27 +104,21 @@ impl Background {
 
     /// Hands a job over.
     pub fn submit(&self, job: Job) -> Result<(), QueueFull> {
-        self.shared.jobs.push(job).map_err(|_| QueueFull)?;
+        // Before the push: a job may be done before this thread goes on.
+        self.shared.pulse.begin();
+        if self.shared.jobs.push(job).is_err() {
+            self.shared.pulse.done();
+            return Err(QueueFull);
+        }
         self.shared.waker.wake();
         Ok(())
     }
 
     /// Ends the plane after the jobs that it has.
     pub fn stop(&self) {
+        self.shared.pulse.begin();
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.waker.wake();
-    }
-}
-
-/// glommio 0.9 sometimes goes to sleep for good although an operation has completed (seen: a start that hung in the probe, on a
-/// busy machine). A timer that ticks as long as there is work makes it look again.
-async fn awake<F: Future>(work: F) -> F::Output {
-    let mut work = std::pin::pin!(work);
-    loop {
-        match select(work, Box::pin(glommio::timer::sleep(LOOK_AGAIN_AFTER))).await {
-            Either::Left((output, _)) => return output,
-            Either::Right(((), unfinished)) => work = unfinished,
-        }
     }
 }
 
@@ -125,7 +133,7 @@ async fn probe_polling(path: &Path) -> io::Result<()> {
 
 async fn serve(shared: Arc<Shared>) {
     let executor = glommio::executor();
-    let soon = executor.create_task_queue(Shares::Static(800), Latency::Matters(Duration::from_millis(5)), "soon");
+    let soon = executor.create_task_queue(Shares::Static(800), Latency::NotImportant, "soon");
     let whenever = executor.create_task_queue(Shares::Static(200), Latency::NotImportant, "whenever");
     let slots = Rc::new(glommio::sync::Semaphore::new(2 * JOBS_RUNNING_MAX as u64));
     while let Some(job) = next_job(&shared).await {
@@ -134,18 +142,19 @@ async fn serve(shared: Arc<Shared>) {
             Priority::Whenever => whenever,
         };
         let Ok(permit) = slots.acquire_static_permit(1).await else { return };
-        start(job, queue, permit);
+        start(job, queue, permit, shared.pulse.clone());
     }
     // Every job that runs holds a permit: having all of them means that all have ended.
     let _ = slots.acquire(2 * JOBS_RUNNING_MAX as u64).await;
 }
 
-fn start(job: Job, queue: TaskQueueHandle, permit: glommio::sync::StaticPermit) {
+fn start(job: Job, queue: TaskQueueHandle, permit: glommio::sync::StaticPermit, pulse: Arc<Pulse>) {
     let Job { work, done } = job;
     let spawned = glommio::spawn_local_into(
         async move {
-            let result = awake(run(work)).await;
+            let result = run(work).await;
             drop(permit);
+            pulse.done();
             done(result);
         },
         queue,
@@ -238,5 +247,32 @@ mod tests {
 
         background.stop();
         thread.join().unwrap();
+    }
+
+    /// Starts, works and stops over and over while the cores are contended: with glommio's own timer this hung within a hundred rounds.
+    #[test]
+    fn it_does_not_sleep_through_its_work() {
+        let over = Arc::new(AtomicBool::new(false));
+        let busy: Vec<_> = (0..4)
+            .map(|_| {
+                let over = over.clone();
+                std::thread::spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                })
+            })
+            .collect();
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        for _ in 0..60 {
+            let (background, thread) = Background::start(dir.path()).unwrap();
+            run_job(&background, |done| Job::remove_tree(dir.path().join("missing"), done)).unwrap();
+            background.stop();
+            thread.join().unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        for thread in busy {
+            thread.join().unwrap();
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 mod executor;
 mod jobs;
+mod pulse;
 
 pub use executor::{Background, StartError};
 pub use jobs::{Job, JobResult, Priority};
