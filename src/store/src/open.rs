@@ -404,6 +404,14 @@ async fn replay_journal(
     report: &mut RecoveryReport,
 ) -> Result<(), StoreError> {
     report.journal_blocks = plan.blocks.len();
+    // A killed process may have written blocks without flushing them. From here on they count as durable: consumers see them, and a
+    // later block that is durable makes a missing earlier one look like damage.
+    let used: BTreeSet<FileNumber> = plan.blocks.iter().map(|block| block.file).collect();
+    for path in used.iter().filter_map(|number| files.get(number)) {
+        let file = shared.ring.open(path, OpenOptions { read: true, write: true, ..OpenOptions::default() }).await;
+        let file = file.map_err(|error| StoreError::io("open", path, error))?;
+        file.sync_data().await.map_err(|error| StoreError::io("flush", path, error))?;
+    }
     for block in &plan.blocks {
         let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
         let Some(entries) = replay::entries(&bytes) else {

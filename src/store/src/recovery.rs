@@ -83,6 +83,9 @@ pub(crate) async fn recover(
         }
         end = segments.last().map_or(end, |segment| segment.next_offset);
     }
+    if end > recovery_point {
+        ring.sync_dir(path).await.map_err(|error| StoreError::io("flush", path, error))?;
+    }
     if let Some(state) = state
         && end < state.flushed
     {
@@ -236,6 +239,10 @@ async fn check_segment(
             repairs.truncated.push((path.clone(), length - end));
         }
         file.truncate(end).await.map_err(|error| io("truncate", error))?;
+    }
+    // What is taken over from here on counts as flushed, and the journal gives up its copy. A killed process may have written it
+    // without flushing it.
+    if end < length || segment.next_offset > recovery_point {
         file.sync_data().await.map_err(|error| io("flush", error))?;
     }
     if trusted.is_some() {

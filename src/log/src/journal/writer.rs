@@ -202,7 +202,7 @@ impl<T> Writer<T> {
     }
 }
 
-/// Empty memory whose start is aligned.
+/// Empty memory whose start is aligned, of exactly `bytes`: where blocks end must not depend on the address that the allocator gave.
 fn aligned_arena(bytes: usize) -> BytesMut {
     let mut arena = BytesMut::with_capacity(bytes + BLOCK_ALIGNMENT);
     let misaligned = arena.as_ptr() as usize % BLOCK_ALIGNMENT;
@@ -211,7 +211,8 @@ fn aligned_arena(bytes: usize) -> BytesMut {
         arena.put_bytes(0, skip);
         drop(arena.split());
     }
-    assert!((arena.as_ptr() as usize).is_multiple_of(BLOCK_ALIGNMENT) && arena.capacity() >= bytes, "arena is not aligned");
+    drop(arena.split_off(bytes));
+    assert!((arena.as_ptr() as usize).is_multiple_of(BLOCK_ALIGNMENT) && arena.capacity() == bytes, "arena is not aligned");
     arena
 }
 
