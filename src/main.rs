@@ -25,5 +25,6 @@ fn main() -> ExitCode {
         run: Box::new(|matches| serve::print_settings(matches.get_flag("json"))),
     };
     let bench = Subcommand { command: odradek_bench::command(), run: Box::new(odradek_bench::run) };
-    odradek_cli::run(std::env::args_os(), Program { subcommands: vec![serve, settings, bench], default: Some("serve") })
+    let tune = Subcommand { command: odradek_tune::command(), run: Box::new(odradek_tune::run) };
+    odradek_cli::run(std::env::args_os(), Program { subcommands: vec![serve, settings, bench, tune], default: Some("serve") })
 }

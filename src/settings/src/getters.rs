@@ -73,6 +73,7 @@ impl Settings {
         journal_files: u32 = "odradek.journal.files";
         /// Per shard.
         open_files_max: usize = "odradek.open.files.max";
+        read_ahead_bytes: usize = "odradek.read.ahead.bytes";
         receive_buffer_bytes: u32 = "odradek.receive.buffer.bytes";
         receive_buffers: u16 = "odradek.receive.buffers";
         replicas_per_node: usize = "odradek.replicas.per.node";

@@ -234,6 +234,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         tail_cache_bytes: settings.tail_cache_bytes() as u64,
         unflushed_bytes_max: settings.unflushed_bytes_max() as u64,
         open_files_max: settings.open_files_max(),
+        read_ahead_bytes: settings.read_ahead_bytes(),
         ..StoreConfig::default()
     }
 }

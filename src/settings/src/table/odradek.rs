@@ -25,6 +25,7 @@ pub(super) const ROWS: &[Setting] = &[
     Setting::new("odradek.log.level", String, "info", "What the process logs: a level, or a tracing filter such as `info,odradek_store=debug`.").rule(Rule::NonEmpty),
     Setting::new("odradek.open.files.max", Int, "4096", "Segment files that one shard keeps open; the least recently used is closed first.").between(16, 1 << 20).low(),
     Setting::new("odradek.pin", Boolean, "true", "Whether each shard is pinned to its CPU."),
+    Setting::new("odradek.read.ahead.bytes", Int, "16777216", "Bytes of cold data per shard that are read ahead and kept for consumers that read in order. `odradek tune disk` measures it.").between(MIB, 1 << 30).low(),
     Setting::new("odradek.receive.buffer.bytes", Int, "262144", "Bytes of one receive buffer of a shard's ring.").between(16_384, 16 * MIB).low(),
     Setting::new("odradek.receive.buffers", Int, "16", "Receive buffers of a shard's ring; their product with odradek.receive.buffer.bytes is what arriving bytes may fill.").between(2, 32_768).low(),
     Setting::new("odradek.replicas.per.node", Int, "1", "Replicas of one partition that may live on one node. More than 1 protects nothing and is meant for tests.").between(1, 1000).low(),
