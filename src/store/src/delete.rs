@@ -11,18 +11,30 @@ use std::rc::Rc;
 const UNLINKS_PER_TURN: usize = 8;
 
 pub(crate) async fn delete(shared: &Rc<Shared>, tp: TopicPartition) -> Result<(), StoreError> {
-    let Some(partition) = shared.partitions.borrow_mut().remove(&tp) else { return Ok(()) };
-    *partition.health.borrow_mut() = PartitionHealth::Deleted;
-    let unflushed = {
-        let log = partition.log.borrow();
-        log.segments().iter().map(|segment| segment.bytes - segment.flushed_bytes).sum()
+    let removed = shared.partitions.borrow_mut().remove(&tp);
+    let Some(partition) = removed else {
+        if shared.offline.forget(tp) {
+            // Its directory, where that can be reached again, is set aside when a topic of that name needs it.
+            shared.retained.borrow_mut().retain(|state| state.partition != tp);
+            shared.stranded.remove(&shared.ring, tp).await;
+        }
+        return Ok(());
     };
-    shared.sub_unflushed(unflushed);
+    let offline = matches!(*partition.health.borrow(), PartitionHealth::Offline(_));
+    *partition.health.borrow_mut() = PartitionHealth::Deleted;
+    shared.sub_unflushed(partition.unflushed_bytes());
     shared.update_dirty(&partition);
     shared.read_ahead.forget(tp);
     shared.release_journal();
     partition.changed.notify_all();
-    set_aside(shared, &partition.path, &partition.topic_name, tp.partition).await
+    shared.stranded.remove(&shared.ring, tp).await;
+    match set_aside(shared, &partition.path, &partition.topic_name, tp.partition).await {
+        Err(error) if offline => {
+            tracing::warn!("the directory of a deleted partition stays, its log directory is offline: {error}");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Renames a partition's directory to its `-delete` name, durably, and has it unlinked by a task.

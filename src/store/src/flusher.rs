@@ -120,10 +120,10 @@ async fn round(shared: &Rc<Shared>, partitions: Vec<Rc<PartitionShared>>) -> boo
     let finished = join_all(work.iter().map(|(partition, plan, file)| finish(shared, partition, plan, file))).await;
     let mut full = false;
     for (partition, result) in partitions.iter().zip(written) {
-        full |= judge(partition, result.map(|_| ()));
+        full |= judge(shared, partition, result.map(|_| ()));
     }
     for ((partition, _, _), result) in work.iter().zip(finished) {
-        full |= judge(partition, result);
+        full |= judge(shared, partition, result);
     }
     for partition in &partitions {
         partition.flushing.set(false);
@@ -140,7 +140,7 @@ async fn round(shared: &Rc<Shared>, partitions: Vec<Rc<PartitionShared>>) -> boo
 
 /// What a failed flush means: a full device is waited for, anything else takes the partition offline. A flush that failed is never tried again
 /// as if it had worked: the kernel may have dropped the data and forgotten the error.
-fn judge(partition: &PartitionShared, result: Result<(), StoreError>) -> bool {
+fn judge(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, result: Result<(), StoreError>) -> bool {
     match result {
         Ok(()) => false,
         Err(error) if error.is_full() => {
@@ -149,7 +149,7 @@ fn judge(partition: &PartitionShared, result: Result<(), StoreError>) -> bool {
         }
         Err(error) => {
             if !partition.is_deleted() {
-                partition.fail(&error);
+                shared.fail_partition(partition, &error);
             }
             false
         }

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 /// Zeros written at once, in bytes.
 const ZERO_CHUNK_BYTES: usize = 1 << 20;
-/// Zeros are flushed after so many chunks.
-const ZERO_CHUNKS_PER_FLUSH: u32 = 4;
-/// Pause between two flushes of zeros, so that filling a file does not crowd out the journal.
+/// Chunks between two pauses. Each is made durable by itself: a flush of the whole file could take the error away that a journal block, written to
+/// the same file at the same time, has to see.
+const ZERO_CHUNKS_PER_TURN: u32 = 4;
+/// Pause between two turns of writing zeros, so that filling a file does not crowd out the journal.
 const ZERO_PAUSE: Duration = Duration::from_millis(10);
 /// How long to wait before trying again when the device is full.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
@@ -163,7 +164,7 @@ impl JournalFiles {
             return Ok(false);
         }
         file.zeroing.set(true);
-        let result = file.file.write_at(vec![zeros.slice(..bytes)], from, Sync::No).await;
+        let result = file.file.write_at(vec![zeros.slice(..bytes)], from, Sync::Data).await;
         file.zeroing.set(false);
         if result.is_ok() {
             file.zeroed.set(file.zeroed.get().max(from + bytes as u64));
@@ -184,6 +185,11 @@ pub(crate) async fn zero_ahead(shared: Rc<Shared>) {
             continue;
         };
         if let Err(error) = zero_some(&shared, number, &zeros).await {
+            if !error.is_full() {
+                // The device that the next blocks go to is at fault, and what it says once it may not say again.
+                shared.fail(error);
+                return;
+            }
             tracing::warn!("journal file {} cannot be prepared ahead of its use: {error}", number.0);
             shared.ring.sleep(FULL_PAUSE).await;
         }
@@ -195,7 +201,7 @@ async fn zero_some(shared: &Shared, number: FileNumber, zeros: &Bytes) -> Result
     let journal = &shared.journal;
     let known = journal.files.borrow().contains_key(&number);
     let file = journal.file(&shared.ring, number).await?;
-    for _ in 0..ZERO_CHUNKS_PER_FLUSH {
+    for _ in 0..ZERO_CHUNKS_PER_TURN {
         if !journal.zero_chunk(&file, zeros).await.map_err(|error| StoreError::io("write", &file.path, error))? {
             break;
         }
@@ -207,5 +213,5 @@ async fn zero_some(shared: &Shared, number: FileNumber, zeros: &Bytes) -> Result
             space.add_spare(number);
         }
     }
-    file.file.sync_data().await.map_err(|error| StoreError::io("flush", &file.path, error))
+    Ok(())
 }

@@ -8,13 +8,18 @@ use bytes::Bytes;
 use odradek_base::{LeaderEpoch, Offset, Timestamp};
 use odradek_log::lookup::{TimestampAndOffset, first_at_or_after};
 use odradek_wire::batch::BatchView;
+use std::rc::Rc;
 
 /// Bytes per read while scanning from an index entry on.
 const SCAN_BYTES: usize = 256 << 10;
 
 type Found = Option<(Timestamp, Offset, LeaderEpoch)>;
 
-pub(crate) async fn offset_for_timestamp(shared: &Shared, partition: &PartitionShared, target: Timestamp) -> Result<Found, ReadError> {
+pub(crate) async fn offset_for_timestamp(
+    shared: &Rc<Shared>,
+    partition: &Rc<PartitionShared>,
+    target: Timestamp,
+) -> Result<Found, ReadError> {
     let (marks, candidate) = {
         let log = partition.log.borrow();
         let candidate = log.first_segment_with_timestamp(target).and_then(|at| log.segments().get(at)).map(|segment| segment.base_offset);
@@ -25,7 +30,7 @@ pub(crate) async fn offset_for_timestamp(shared: &Shared, partition: &PartitionS
     scan(shared, partition, from.max(marks.log_start.offset()), marks.durable.offset(), target).await
 }
 
-pub(crate) async fn offset_of_max_timestamp(shared: &Shared, partition: &PartitionShared) -> Result<Found, ReadError> {
+pub(crate) async fn offset_of_max_timestamp(shared: &Rc<Shared>, partition: &Rc<PartitionShared>) -> Result<Found, ReadError> {
     let (marks, largest) = {
         let log = partition.log.borrow();
         (log.marks(), log.largest_timestamp())
@@ -47,7 +52,13 @@ pub(crate) async fn offset_of_max_timestamp(shared: &Shared, partition: &Partiti
 }
 
 /// The first record at or after `from` with a timestamp of `target` or later.
-async fn scan(shared: &Shared, partition: &PartitionShared, from: Offset, end: Offset, target: Timestamp) -> Result<Found, ReadError> {
+async fn scan(
+    shared: &Rc<Shared>,
+    partition: &Rc<PartitionShared>,
+    from: Offset,
+    end: Offset,
+    target: Timestamp,
+) -> Result<Found, ReadError> {
     let mut at = from;
     while at < end {
         let data = reader::read(shared, partition, at, end, SCAN_BYTES, true).await?;
@@ -65,7 +76,7 @@ async fn scan(shared: &Shared, partition: &PartitionShared, from: Offset, end: O
     Ok(None)
 }
 
-async fn largest_durable(shared: &Shared, partition: &PartitionShared, start: Offset, end: Offset) -> Result<Found, ReadError> {
+async fn largest_durable(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, start: Offset, end: Offset) -> Result<Found, ReadError> {
     // Only what is in flight is not durable: it is at the tail, in memory, and so is what precedes it.
     let segments: Vec<(Offset, Timestamp, Offset)> = {
         let log = partition.log.borrow();

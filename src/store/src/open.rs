@@ -10,21 +10,24 @@ use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::journal_files::{self, JournalFiles};
 use crate::journal_scan;
+use crate::offline::{self, Offline};
 use crate::reader::ReadAhead;
 use crate::recovery::{self, Repairs};
 use crate::segment_files;
+use crate::settle::{self, Present};
 use crate::shared::{CachedBlock, CommitMarks, PartitionShared, Shared};
 use crate::stats::Counters;
 use crate::store::Store;
+use crate::strand::{self, Homeless, Stranded};
 use crate::{flusher, state_file};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use odradek_base::{Rng, TopicPartition};
+use odradek_base::{Offset, Rng, TopicPartition};
 use odradek_log::checkpoint;
 use odradek_log::epochs::LeaderEpochs;
-use odradek_log::journal::format::{EntryKind, JournalId, Sequence};
+use odradek_log::journal::format::{EntryHeader, EntryKind, JournalId, Sequence};
 use odradek_log::journal::replay::{self, Hole, Plan};
 use odradek_log::journal::space::{FileNumber, Space, UsedFile};
 use odradek_log::journal::writer::{Writer, WriterLimits};
@@ -66,6 +69,10 @@ pub struct RecoveryReport {
     pub damaged: BTreeMap<TopicPartition, String>,
     /// Journal entries of partitions that this shard does not own: their batches.
     pub foreign_batches: u64,
+    /// Log directories that could not be opened, and why; their partitions are among `damaged`.
+    pub offline_directories: Vec<(PathBuf, String)>,
+    /// Bytes at the ends of segments that were written again, because an earlier run may not have flushed them.
+    pub rewritten_bytes: u64,
     /// Log directories without direct I/O, and why.
     pub buffered: Vec<(PathBuf, String)>,
     pub took: Duration,
@@ -90,7 +97,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     let started = ring.now();
     let config = config.normalised();
     let mut report = RecoveryReport { partitions: owned.len(), ..RecoveryReport::default() };
-    let (direct, journal_direct) = directories(&ring, &config, &mut report).await?;
+    let Directories { direct, journal_direct, offline } = directories(&ring, &config, &mut report).await?;
     let found = find_state(&ring, &config).await?;
     let clean = found.own.as_ref().is_some_and(|state| state.clean);
     report.clean = clean || found.own.is_none();
@@ -141,20 +148,31 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         counters: Counters::default(),
         unlinks: RefCell::new(BTreeSet::new()),
         retained: RefCell::new(Vec::new()),
+        offline: Offline::new(offline),
+        stranded: Stranded::default(),
         journal_id,
         direct,
         config,
         ring: ring.clone(),
     });
+    shared.stranded.find(&ring, &journal_dir, shared.config.shard).await?;
     open_partitions(&shared, &found, clean, owned, &mut rng, &mut report).await?;
-    replay_journal(&shared, &files, &plan, &mut report).await?;
+    let mut replaying = Replaying { found: &found, present: Present::default(), homeless: Homeless::default(), report: &mut report };
+    replay_stranded(&shared, plan.blocks.first().map_or(last, |block| block.sequence), &mut replaying).await?;
+    replay_journal(&shared, &files, &plan, &mut replaying).await?;
+    let Replaying { present, homeless, .. } = replaying;
+    homeless.save(&shared).await?;
+    settle::journal(&ring, &journal_dir, &files, &plan).await?;
+    report.rewritten_bytes = settle::segments(&shared, present).await;
     let retained = report.damaged.keys().filter_map(|partition| found.partitions.get(partition)).cloned().collect();
     *shared.retained.borrow_mut() = retained;
     // From now on the directory is not clean; must be known before the first append.
     let state = state_file::collect(&shared, false);
     state_file::write(&shared, &state).await?;
-    for directory in &shared.config.log_dirs {
-        segment_files::remove(&ring, &directory.join(names::CLEAN_SHUTDOWN)).await?;
+    for (index, directory) in shared.config.log_dirs.iter().enumerate() {
+        if shared.offline.is_online(index) {
+            segment_files::remove(&ring, &directory.join(names::CLEAN_SHUTDOWN)).await?;
+        }
     }
     ring.spawn(commit::run(shared.clone()));
     ring.spawn(flusher::run(shared.clone()));
@@ -165,18 +183,46 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     Ok((Store { shared }, report))
 }
 
-/// Makes the directories and finds out where direct I/O works.
-async fn directories(ring: &Ring, config: &StoreConfig, report: &mut RecoveryReport) -> Result<(Vec<bool>, bool), StoreError> {
-    let mut direct = Vec::new();
-    for directory in config.log_dirs.iter().chain([&config.journal_dir()]) {
-        ring.create_dir_all(directory).await.map_err(|error| StoreError::io("create", directory, error))?;
-        direct.push(match config.direct_io {
-            DirectIo::Off => false,
-            _ => probe_direct(ring, directory, config, report).await?,
-        });
+/// What is known of the directories before anything is read.
+struct Directories {
+    /// Per log directory: direct I/O works there.
+    direct: Vec<bool>,
+    journal_direct: bool,
+    /// Per log directory: why it cannot be used.
+    offline: Vec<Option<Rc<str>>>,
+}
+
+/// Makes the directories and finds out which can be used, and where direct I/O works. The journal's directory and the first log directory, which
+/// has the state file, must be there; of the others each may be offline.
+async fn directories(ring: &Ring, config: &StoreConfig, report: &mut RecoveryReport) -> Result<Directories, StoreError> {
+    let journal_dir = config.journal_dir();
+    let mut known = Directories { direct: Vec::new(), journal_direct: false, offline: Vec::new() };
+    for (index, directory) in config.log_dirs.iter().enumerate() {
+        let probed = match probe(ring, directory, config, report).await {
+            Err(error) if index > 0 && *directory != journal_dir && offline::condemns_directory(&error) => {
+                let reason = format!("log directory {} is offline: {error}", directory.display());
+                tracing::error!("{reason}; its partitions are not served until a restart that can open it");
+                report.offline_directories.push((directory.clone(), error.to_string()));
+                Err(reason)
+            }
+            probed => Ok(probed?),
+        };
+        known.direct.push(probed.as_ref().copied().unwrap_or(false));
+        known.offline.push(probed.err().map(Rc::from));
     }
-    let journal = direct.pop().unwrap_or(false);
-    Ok((direct, journal))
+    known.journal_direct = probe(ring, &journal_dir, config, report).await?;
+    Ok(known)
+}
+
+async fn probe(ring: &Ring, directory: &Path, config: &StoreConfig, report: &mut RecoveryReport) -> Result<bool, StoreError> {
+    ring.create_dir_all(directory).await.map_err(|error| StoreError::io("create", directory, error))?;
+    match config.direct_io {
+        DirectIo::Off => {
+            ring.read_dir(directory).await.map_err(|error| StoreError::io("list", directory, error))?;
+            Ok(false)
+        }
+        _ => probe_direct(ring, directory, config, report).await,
+    }
 }
 
 async fn probe_direct(ring: &Ring, directory: &Path, config: &StoreConfig, report: &mut RecoveryReport) -> Result<bool, StoreError> {
@@ -273,7 +319,12 @@ async fn open_partitions(
         let state = found.partitions.get(&spec.tp);
         let jitter = rng.fork();
         let own_state = found.own.as_ref().is_some_and(|own| own.partitions.iter().any(|partition| partition.partition == spec.tp));
+        let offline_state = state.filter(|state| !shared.offline.is_online(usize::from(state.directory)));
         match state {
+            _ if offline_state.is_some() => {
+                let reason = offline_state.and_then(|state| shared.offline.reason(usize::from(state.directory))).unwrap_or_default();
+                keep_closed(shared, &spec, StoreError::PartitionOffline { partition: spec.tp, reason: reason.to_string() }, report);
+            }
             Some(state) if clean || !own_state => {
                 let log = restore(&spec, state, jitter);
                 insert(shared, &spec, usize::from(state.directory), log);
@@ -298,6 +349,7 @@ async fn open_partitions(
     while let Some((spec, result)) = opening.next().await {
         take_recovered(shared, spec, result, &mut missing, report);
     }
+    missing.sort_by_key(|spec| spec.tp);
     report.created = missing.len();
     for spec in missing {
         crate::create::create(shared, &spec, false).await?;
@@ -324,12 +376,20 @@ fn take_recovered(
             report.truncated.extend(repairs.truncated);
             insert(shared, &spec, directory, log);
         }
-        Ok(None) => missing.push(spec),
-        Err(error) => {
-            tracing::error!(partition = %spec.tp, topic = spec.topic_name, "partition stays closed: {error}");
-            report.damaged.insert(spec.tp, error.to_string());
+        // It may lie in a directory that is offline (`LogManager.getOrCreateLog`).
+        Ok(None) if shared.offline.any() => {
+            let reason = "it is in no log directory that is online, and others are offline".to_owned();
+            keep_closed(shared, &spec, StoreError::PartitionOffline { partition: spec.tp, reason }, report);
         }
+        Ok(None) => missing.push(spec),
+        Err(error) => keep_closed(shared, &spec, error, report),
     }
+}
+
+fn keep_closed(shared: &Shared, spec: &PartitionSpec, error: StoreError, report: &mut RecoveryReport) {
+    tracing::error!(partition = %spec.tp, topic = spec.topic_name, "partition stays closed: {error}");
+    report.damaged.insert(spec.tp, error.to_string());
+    shared.offline.close(spec.tp, error);
 }
 
 /// Finds the directory of a partition and recovers it; `None` when there is none.
@@ -341,7 +401,7 @@ async fn locate_and_recover(
     jitter: Rng,
 ) -> Recovered {
     let name = names::partition_directory(&spec.topic_name, spec.tp.partition);
-    for (directory, log_dir) in shared.config.log_dirs.iter().enumerate() {
+    for (directory, log_dir) in shared.config.log_dirs.iter().enumerate().filter(|(index, _)| shared.offline.is_online(*index)) {
         let path = log_dir.join(&name);
         match shared.ring.metadata(&path).await {
             Ok(_) => {}
@@ -396,22 +456,62 @@ pub(crate) fn insert(shared: &Shared, spec: &PartitionSpec, directory: usize, lo
     partition
 }
 
+/// What replaying needs and gathers.
+struct Replaying<'a> {
+    found: &'a Found,
+    present: Present,
+    homeless: Homeless,
+    report: &'a mut RecoveryReport,
+}
+
+/// Applies batches that were put aside when their partitions went offline. They count as part of the journal block `sequence`, the first one.
+async fn replay_stranded(shared: &Rc<Shared>, sequence: Sequence, replaying: &mut Replaying<'_>) -> Result<(), StoreError> {
+    for (tp, path) in shared.stranded.files() {
+        let Some(partition) = shared.partitions.borrow().get(&tp).cloned() else { continue };
+        let batches = match strand::read(&shared.ring, &path).await {
+            Ok(batches) => batches,
+            Err(error) => {
+                close_damaged(shared, &partition, error, replaying);
+                continue;
+            }
+        };
+        for batch in batches {
+            let Ok(view) = odradek_wire::batch::BatchView::parse(&batch) else { continue };
+            let header = EntryHeader {
+                kind: EntryKind::Batch,
+                partition: tp,
+                leader_epoch: view.leader_epoch(),
+                offset: view.base_offset(),
+                payload_bytes: batch.len() as u32,
+            };
+            if let Err(reason) = replay_batch(shared, &partition, &header, &batch, sequence, replaying) {
+                close_damaged(shared, &partition, StoreError::Damaged { path: path.clone(), reason }, replaying);
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A partition that cannot be continued. What only the journal has of it is kept.
+fn close_damaged(shared: &Shared, partition: &Rc<PartitionShared>, error: StoreError, replaying: &mut Replaying<'_>) {
+    tracing::error!(partition = %partition.tp, topic = %partition.topic_name, "partition stays closed: {error}");
+    replaying.report.damaged.insert(partition.tp, error.to_string());
+    shared.offline.close(partition.tp, error);
+    for batch in partition.log.borrow().tail().pending() {
+        replaying.homeless.add(partition.tp, batch.bytes.clone());
+    }
+    drop_damaged(shared, partition);
+}
+
 /// Applies the journal to the partitions.
 async fn replay_journal(
     shared: &Rc<Shared>,
     files: &BTreeMap<FileNumber, PathBuf>,
     plan: &Plan,
-    report: &mut RecoveryReport,
+    replaying: &mut Replaying<'_>,
 ) -> Result<(), StoreError> {
-    report.journal_blocks = plan.blocks.len();
-    // A killed process may have written blocks without flushing them. From here on they count as durable: consumers see them, and a
-    // later block that is durable makes a missing earlier one look like damage.
-    let used: BTreeSet<FileNumber> = plan.blocks.iter().map(|block| block.file).collect();
-    for path in used.iter().filter_map(|number| files.get(number)) {
-        let file = shared.ring.open(path, OpenOptions { read: true, write: true, ..OpenOptions::default() }).await;
-        let file = file.map_err(|error| StoreError::io("open", path, error))?;
-        file.sync_data().await.map_err(|error| StoreError::io("flush", path, error))?;
-    }
+    replaying.report.journal_blocks = plan.blocks.len();
     for block in &plan.blocks {
         let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
         let Some(entries) = replay::entries(&bytes) else {
@@ -422,7 +522,11 @@ async fn replay_journal(
         for (header, range) in entries {
             let partition = shared.partitions.borrow().get(&header.partition).cloned();
             let Some(partition) = partition else {
-                report.foreign_batches += u64::from(!report.failed(header.partition));
+                let failed = replaying.report.failed(header.partition);
+                replaying.report.foreign_batches += u64::from(!failed);
+                if failed && header.kind == EntryKind::Batch {
+                    replaying.homeless.add(header.partition, bytes.slice(range));
+                }
                 continue;
             };
             match header.kind {
@@ -434,10 +538,10 @@ async fn replay_journal(
                 }
                 EntryKind::Batch => {
                     let payload = bytes.slice(range);
-                    if let Err(error) = replay_batch(shared, &partition, &header, &payload, block.sequence, report) {
-                        tracing::error!(partition = %header.partition, topic = %partition.topic_name, "partition stays closed: {error}");
-                        report.damaged.insert(header.partition, error);
-                        drop_damaged(shared, &partition);
+                    if let Err(reason) = replay_batch(shared, &partition, &header, &payload, block.sequence, replaying) {
+                        let error = StoreError::Damaged { path: partition.path.clone(), reason };
+                        close_damaged(shared, &partition, error, replaying);
+                        replaying.homeless.add(header.partition, payload);
                         continue;
                     }
                     tagged.push(partition);
@@ -448,9 +552,9 @@ async fn replay_journal(
         shared.cached_bytes.set(shared.cached_bytes.get() + size);
         shared.cache.borrow_mut().push_back(CachedBlock { sequence: block.sequence, bytes: size, partitions: tagged });
     }
-    if report.foreign_batches > 0 {
+    if replaying.report.foreign_batches > 0 {
         tracing::warn!(
-            batches = report.foreign_batches,
+            batches = replaying.report.foreign_batches,
             "the journal holds batches of partitions that this shard does not own (deleted topics, or a changed number of shards)"
         );
     }
@@ -460,22 +564,24 @@ async fn replay_journal(
 fn replay_batch(
     shared: &Shared,
     partition: &Rc<PartitionShared>,
-    header: &odradek_log::journal::format::EntryHeader,
+    header: &EntryHeader,
     payload: &Bytes,
     sequence: Sequence,
-    report: &mut RecoveryReport,
+    replaying: &mut Replaying<'_>,
 ) -> Result<(), String> {
+    let last = odradek_wire::batch::BatchView::parse(payload).map_or(header.offset, |view| view.last_offset());
     let mut log = partition.log.borrow_mut();
     let now = shared.ring.wall_clock();
     if !log.replay(header, payload, sequence, now).map_err(|error| format!("the journal does not continue the log: {error}"))? {
+        let flushed = replaying.found.partitions.get(&header.partition).map_or(Offset::ZERO, |state| state.flushed);
+        replaying.present.note(header.partition, last, payload.len(), flushed);
         return Ok(());
     }
-    let last = odradek_wire::batch::BatchView::parse(payload).map_or(header.offset, |view| view.last_offset());
     log.completed(header.offset, last, sequence, payload.clone());
     drop(log);
     shared.unflushed_bytes.set(shared.unflushed_bytes.get() + payload.len() as u64);
     shared.update_dirty(partition);
-    report.journal_batches += 1;
+    replaying.report.journal_batches += 1;
     Ok(())
 }
 

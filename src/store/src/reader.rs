@@ -13,6 +13,7 @@ use odradek_log::segment::scan::{self, Scan};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// Smallest cold read, in bytes: an index interval and a typical batch fit.
 const READ_BYTES_MIN: usize = 64 << 10;
@@ -86,7 +87,7 @@ pub(crate) fn read_memory(
     max_bytes: usize,
     at_least_one: bool,
 ) -> Option<ReadData> {
-    if *partition.health.borrow() == PartitionHealth::Deleted {
+    if *partition.health.borrow() != PartitionHealth::Online {
         return None;
     }
     let log = partition.log.borrow();
@@ -107,8 +108,8 @@ pub(crate) fn read_memory(
 }
 
 pub(crate) async fn read(
-    shared: &Shared,
-    partition: &PartitionShared,
+    shared: &Rc<Shared>,
+    partition: &Rc<PartitionShared>,
     from: Offset,
     upto: Offset,
     max_bytes: usize,
@@ -127,6 +128,9 @@ pub(crate) async fn read(
                 Err(error) => {
                     // Retention may have taken the segment away while it was looked up.
                     check_range(partition, from)?;
+                    if let ReadError::Io(error) = &error {
+                        shared.read_failed(partition, error);
+                    }
                     return Err(error);
                 }
             },
@@ -154,8 +158,9 @@ pub(crate) async fn read(
 }
 
 fn check_range(partition: &PartitionShared, from: Offset) -> Result<(), ReadError> {
-    if partition.is_deleted() {
-        return Err(ReadError::Deleted(partition.tp));
+    match partition.check() {
+        Err(StoreError::Deleted(tp)) => return Err(ReadError::Deleted(tp)),
+        other => other.map_err(ReadError::Io)?,
     }
     let marks = partition.log.borrow().marks();
     let (start, end) = (marks.log_start.offset(), marks.appended.offset());

@@ -4,8 +4,10 @@ use crate::config::StoreConfig;
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::journal_files::JournalFiles;
+use crate::offline::Offline;
 use crate::reader::ReadAhead;
 use crate::stats::Counters;
+use crate::strand::Stranded;
 
 use odradek_base::{Instant, TopicPartition};
 use odradek_log::journal::format::{JournalId, Sequence};
@@ -52,6 +54,8 @@ pub(crate) struct PartitionShared {
     pub retaining: Cell<bool>,
     /// The active segment's file is longer than its content.
     pub padded: Cell<bool>,
+    /// What was pending when it went offline is in a file of its own and no longer held in the journal.
+    pub stranded: Cell<bool>,
     /// Somebody appended or moved a mark since the directory was written, so a clean stop has something to write.
     pub touched: Cell<bool>,
 }
@@ -72,6 +76,7 @@ impl PartitionShared {
             flushing: Cell::new(false),
             retaining: Cell::new(false),
             padded: Cell::new(false),
+            stranded: Cell::new(false),
             touched: Cell::new(false),
         })
     }
@@ -88,11 +93,17 @@ impl PartitionShared {
         *self.health.borrow() == PartitionHealth::Deleted
     }
 
-    /// Takes the partition offline. What is pending stays in the journal, so that a restart on a repaired disk finds it.
-    pub fn fail(&self, reason: &StoreError) {
-        tracing::error!(partition = %self.tp, topic = %self.topic_name, "partition taken offline: {reason}");
-        *self.health.borrow_mut() = PartitionHealth::Offline(reason.to_string().into());
-        self.changed.notify_all();
+    /// Whether the journal and memory need not keep its batches any more.
+    pub fn is_let_go(&self) -> bool {
+        self.stranded.get() || self.is_deleted()
+    }
+
+    /// Its share of [`Shared::unflushed_bytes`].
+    pub fn unflushed_bytes(&self) -> u64 {
+        if self.stranded.get() {
+            return 0;
+        }
+        self.log.borrow().segments().iter().map(|segment| segment.bytes - segment.flushed_bytes).sum()
     }
 }
 
@@ -165,6 +176,8 @@ pub(crate) struct Shared {
     pub unlinks: RefCell<BTreeSet<PathBuf>>,
     /// What the state file says of partitions that could not be opened; it is kept.
     pub retained: RefCell<Vec<PartitionState>>,
+    pub offline: Offline,
+    pub stranded: Stranded,
 }
 
 impl Shared {
@@ -204,7 +217,7 @@ impl Shared {
 
     /// Puts `partition` at its place among the dirty ones after its pending batches changed.
     pub fn update_dirty(&self, partition: &PartitionShared) {
-        let pending = if partition.is_deleted() { None } else { partition.log.borrow().tail().first_pending() };
+        let pending = if partition.is_let_go() { None } else { partition.log.borrow().tail().first_pending() };
         let known = partition.dirty.get().map(|(sequence, _)| sequence);
         if pending == known {
             return;
@@ -233,7 +246,7 @@ impl Shared {
             let mut cache = self.cache.borrow_mut();
             let Some(front) = cache.front() else { return };
             let evictable =
-                front.partitions.iter().all(|partition| partition.is_deleted() || partition.log.borrow().tail().evictable(front.sequence));
+                front.partitions.iter().all(|partition| partition.is_let_go() || partition.log.borrow().tail().evictable(front.sequence));
             if !evictable {
                 drop(cache);
                 self.flush_wanted.notify_all();

@@ -34,7 +34,8 @@ impl Store {
     /// Makes many partitions with one flush of their names.
     pub async fn create_all(&self, specs: Vec<PartitionSpec>) -> Result<(), StoreError> {
         self.shared.check()?;
-        for spec in &specs {
+        // One that exists and could not be opened stays as it is; the others are made.
+        for spec in specs.iter().filter(|spec| self.shared.offline.closed(spec.tp).is_none()) {
             create::create(&self.shared, spec, false).await?;
         }
         create::sync_directories(&self.shared).await
@@ -48,6 +49,11 @@ impl Store {
     pub fn partition(&self, tp: TopicPartition) -> Option<Partition> {
         let partition = self.shared.partitions.borrow().get(&tp)?.clone();
         Some(Partition { shared: self.shared.clone(), partition })
+    }
+
+    /// Why a partition that this shard owns could not be opened, or made.
+    pub fn closed(&self, tp: TopicPartition) -> Option<StoreError> {
+        self.shared.offline.closed(tp)
     }
 
     /// All partitions, in the order of their ids.

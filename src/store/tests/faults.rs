@@ -1,0 +1,258 @@
+//! The store on the simulated ring while its disk fails: what was acknowledged is there afterwards, and what does not depend on the failed
+//! part goes on.
+
+mod support;
+
+use odradek_base::{Offset, ShardId};
+use odradek_ring::Ring;
+use odradek_ring::sim::{CrashMode, DiskFailure, DiskOperation, HostId, World, WorldOptions};
+use odradek_store::{Durability, Partition, RecoveryReport, Store, StoreConfig, StoreError};
+use odradek_wire::ErrorCode;
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+use support::*;
+
+const HOST: HostId = HostId(1);
+
+/// Runs `future` until it is done.
+fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
+    let slot = Rc::new(RefCell::new(None));
+    let out = slot.clone();
+    ring.spawn(async move {
+        let value = future.await;
+        *out.borrow_mut() = Some(value);
+    });
+    let done = slot.clone();
+    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
+    let value = slot.borrow_mut().take();
+    value.expect("done")
+}
+
+fn open(world: &World, config: &StoreConfig, partitions: i32) -> (Ring, Store, RecoveryReport) {
+    let ring = world.ring(HOST, ShardId(0));
+    let owned = (0..partitions).map(|partition| spec(partition, small_segments())).collect();
+    let (store, report) = run(world, &ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
+    (ring, store, report)
+}
+
+/// Appends a batch and waits for it; its row, or why it was refused.
+async fn put(partition: &Partition, id: u64, bytes: usize) -> Result<Row, ErrorCode> {
+    let batch = batch(id, 2, bytes);
+    let appended = partition
+        .append(std::slice::from_ref(&batch), EPOCH, odradek_base::Timestamp(1), odradek_store::AppendOrigin::Client, Durability::Durable)
+        .map_err(|error| error.code())?;
+    partition.wait(appended.ticket).await.map_err(|error| error.code())?;
+    Ok((appended.base_offset.get(), appended.last_offset.get(), id))
+}
+
+fn put_many(world: &World, ring: &Ring, store: &Store, index: i32, ids: std::ops::Range<u64>, bytes: usize) -> Vec<Row> {
+    let store = store.clone();
+    run(world, ring, async move {
+        let mut rows = Vec::new();
+        for id in ids {
+            store.wait_admission().await;
+            rows.push(put(&store.partition(tp(index)).expect("there"), id, bytes).await.expect("acknowledged"));
+        }
+        rows
+    })
+}
+
+/// Everything of a partition, first without memory's help for what the segments have.
+fn rows_of(world: &World, ring: &Ring, store: &Store, index: i32) -> Vec<Row> {
+    let partition = store.partition(tp(index)).expect("open");
+    run(world, ring, async move { read_all(&partition, Offset(0), 20_000).await.expect("readable") })
+}
+
+fn fail(world: &World, operation: DiskOperation, path_contains: &str) {
+    world.fail_disk(HOST, DiskFailure { operation, path_contains: path_contains.to_owned(), times: 1 });
+}
+
+fn two_directories() -> StoreConfig {
+    StoreConfig { log_dirs: vec!["/d0".into(), "/d1".into()], journal_dir: Some("/journal".into()), ..small(Path::new("/d0")) }
+}
+
+fn each_seed(test: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    for seed in 1..=8 {
+        if let Err(panic) = std::panic::catch_unwind(|| test(seed)) {
+            eprintln!("seed {seed} failed");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn a_journal_flush_that_failed_is_not_relied_on_after_a_restart() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let config = small(Path::new("/data"));
+        let (ring, store, _) = open(&world, &config, 1);
+        let mut rows = put_many(&world, &ring, &store, 0, 0..10, 500);
+        fail(&world, DiskOperation::Sync, ".journal");
+        let partition = store.partition(tp(0)).expect("there");
+        let failed = run(&world, &ring, async move { put(&partition, 10, 500).await });
+        assert_eq!(failed, Err(ErrorCode::KafkaStorageError));
+        let partition = store.partition(tp(0)).expect("there");
+        let refused = run(&world, &ring, async move { put(&partition, 11, 500).await });
+        assert_eq!(refused, Err(ErrorCode::KafkaStorageError), "a journal that failed is not tried again");
+        world.crash(HOST, CrashMode::Kill);
+
+        // What the page cache still has of the failed block is visible, so it has to stay.
+        let (ring, store, report) = open(&world, &config, 1);
+        assert!(report.holes.is_empty() && report.damaged.is_empty(), "{report:?}");
+        let seen = rows_of(&world, &ring, &store, 0);
+        assert!(seen.starts_with(&rows));
+        rows = seen;
+        rows.extend(put_many(&world, &ring, &store, 0, 20..25, 500));
+        world.crash(HOST, CrashMode::PowerLoss);
+
+        let (ring, store, report) = open(&world, &config, 1);
+        assert!(report.holes.is_empty() && report.damaged.is_empty(), "{report:?}");
+        assert_eq!(rows_of(&world, &ring, &store, 0), rows);
+    });
+}
+
+/// Writes so much elsewhere that the journal is reused several times.
+fn churn(world: &World, ring: &Ring, store: &Store, index: i32, from: u64) -> Vec<Row> {
+    put_many(world, ring, store, index, from..from + 150, 12_000)
+}
+
+fn a_failed_flush_of(path_contains: &'static str) {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let config = small(Path::new("/data"));
+        let (ring, store, _) = open(&world, &config, 2);
+        let mut one = put_many(&world, &ring, &store, 1, 0..3, 4_000);
+        fail(&world, DiskOperation::Sync, &format!("orders-0/{path_contains}"));
+        let mut zero = Vec::new();
+        let partition = store.partition(tp(0)).expect("there");
+        for id in 0..400 {
+            let (partition, ring2) = (partition.clone(), ring.clone());
+            let row = run(&world, &ring, async move {
+                ring2.sleep(Duration::from_millis(2)).await;
+                put(&partition, id, 2_000).await
+            });
+            match row {
+                Ok(row) => zero.push(row),
+                Err(code) => {
+                    assert_eq!(code, ErrorCode::KafkaStorageError);
+                    break;
+                }
+            }
+        }
+        assert!(matches!(partition.check(), Err(StoreError::PartitionOffline { .. })), "the failed flush took the partition offline");
+        let refused = partition.clone();
+        let read = run(&world, &ring, async move { refused.read(Offset(0), Offset(1), 100, true).await.map(|_| ()) });
+        assert_eq!(read.expect_err("offline").code(), ErrorCode::KafkaStorageError);
+        // The others go on, for longer than the journal is.
+        one.extend(churn(&world, &ring, &store, 1, 1000));
+        world.crash(HOST, if seed % 2 == 0 { CrashMode::Kill } else { CrashMode::PowerLoss });
+
+        let (ring, store, report) = open(&world, &config, 2);
+        assert!(report.damaged.is_empty(), "{report:?}");
+        assert_eq!(rows_of(&world, &ring, &store, 0), zero);
+        one.extend(churn(&world, &ring, &store, 1, 2000));
+        world.crash(HOST, CrashMode::PowerLoss);
+
+        let (ring, store, report) = open(&world, &config, 2);
+        assert!(report.damaged.is_empty(), "{report:?}");
+        assert_eq!(rows_of(&world, &ring, &store, 0), zero, "what the failed flush dropped was taken for flushed");
+        assert_eq!(rows_of(&world, &ring, &store, 1), one);
+        run(&world, &ring, store.close()).expect("close");
+    });
+}
+
+#[test]
+fn a_segment_flush_that_failed_takes_the_partition_and_is_not_relied_on() {
+    a_failed_flush_of("00000000000000000000.log");
+}
+
+#[test]
+fn an_index_flush_that_failed_takes_the_partition_and_is_not_relied_on() {
+    a_failed_flush_of("00000000000000000000.index");
+}
+
+#[test]
+fn a_state_file_flush_that_failed_leaves_the_old_state() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let config = small(Path::new("/data"));
+        let (ring, store, _) = open(&world, &config, 1);
+        let mut rows = put_many(&world, &ring, &store, 0, 0..20, 4_000);
+        fail(&world, DiskOperation::Sync, ".state");
+        world.run_for(Duration::from_secs(3));
+        rows.extend(put_many(&world, &ring, &store, 0, 100..220, 8_000));
+        world.crash(HOST, CrashMode::PowerLoss);
+        let (ring, store, report) = open(&world, &config, 1);
+        assert!(report.damaged.is_empty() && report.holes.is_empty(), "{report:?}");
+        assert_eq!(rows_of(&world, &ring, &store, 0), rows);
+    });
+}
+
+#[test]
+fn segments_that_a_killed_process_had_not_flushed_survive_a_later_power_loss() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let config = small(Path::new("/data"));
+        let (ring, store, _) = open(&world, &config, 2);
+        let zero = put_many(&world, &ring, &store, 0, 0..30 + seed, 3_000);
+        world.run_for(Duration::from_millis(seed * 17));
+        world.crash(HOST, CrashMode::Kill);
+        let (ring, store, _) = open(&world, &config, 2);
+        let one = churn(&world, &ring, &store, 1, 1000);
+        world.crash(HOST, CrashMode::PowerLoss);
+        let (ring, store, report) = open(&world, &config, 2);
+        assert!(report.damaged.is_empty(), "{report:?}");
+        assert_eq!((rows_of(&world, &ring, &store, 0), rows_of(&world, &ring, &store, 1)), (zero, one));
+    });
+}
+
+#[test]
+fn a_failing_directory_takes_its_own_partitions_only() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let config = two_directories();
+        let (ring, store, _) = open(&world, &config, 4);
+        let in_d1: Vec<i32> = (0..4).filter(|index| store.partition(tp(*index)).expect("there").log_dir() == Path::new("/d1")).collect();
+        assert_eq!(in_d1, [1, 3], "spread, the directory with the fewest partitions first");
+        let mut rows: Vec<Vec<Row>> = (0..4).map(|index| put_many(&world, &ring, &store, index, 0..5, 3_000)).collect();
+        let operation = if seed % 2 == 0 { DiskOperation::Write } else { DiskOperation::Sync };
+        fail(&world, operation, "/d1/");
+        world.run_for(Duration::from_secs(3));
+        for index in in_d1 {
+            let partition = store.partition(tp(index)).expect("there");
+            assert_eq!(partition.check().expect_err("offline").code(), ErrorCode::KafkaStorageError);
+        }
+        for index in [0, 2] {
+            rows[index as usize].extend(churn(&world, &ring, &store, index, 1000));
+        }
+        // A new partition goes where it can live.
+        let making = store.clone();
+        run(&world, &ring, async move { making.create(spec(4, small_segments())).await.map(|_| ()) }).expect("created");
+        assert_eq!(store.partition(tp(4)).expect("there").log_dir(), Path::new("/d0"));
+        world.crash(HOST, CrashMode::PowerLoss);
+
+        // The directory cannot be opened at the next start.
+        fail(&world, DiskOperation::Write, "/d1/odradek-shard-0.probe");
+        let (ring, store, report) = open(&world, &config, 5);
+        assert_eq!(report.offline_directories.len(), 1, "{report:?}");
+        assert_eq!(report.damaged.keys().copied().collect::<Vec<_>>(), [tp(1), tp(3)]);
+        assert_eq!(store.closed(tp(1)).expect("closed").code(), ErrorCode::KafkaStorageError);
+        let making = store.clone();
+        let made = run(&world, &ring, async move { making.create(spec(1, small_segments())).await.map(|_| ()) });
+        assert!(made.is_err(), "a new partition must not take the place of one that is offline");
+        for index in [0, 2] {
+            rows[index as usize].extend(churn(&world, &ring, &store, index, 2000));
+        }
+        run(&world, &ring, store.close()).expect("close");
+        world.crash(HOST, CrashMode::PowerLoss);
+
+        let (ring, store, report) = open(&world, &config, 5);
+        assert!(report.damaged.is_empty() && report.offline_directories.is_empty(), "{report:?}");
+        for (index, rows) in rows.iter().enumerate() {
+            assert_eq!(&rows_of(&world, &ring, &store, index as i32), rows, "partition {index}");
+        }
+        run(&world, &ring, store.close()).expect("close");
+    });
+}
