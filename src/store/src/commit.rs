@@ -1,8 +1,10 @@
 //! The commit loop: one journal block after the other, each with everything that arrived while the one before was written.
 
 use crate::error::StoreError;
+use crate::room;
 use crate::shared::{CachedBlock, PartitionShared, Shared};
 use odradek_log::journal::format::EntryKind;
+use odradek_log::journal::space::Place;
 use odradek_log::journal::writer::SealedBlock;
 use odradek_ring::Sync;
 use std::rc::Rc;
@@ -30,7 +32,25 @@ pub(crate) async fn run(shared: Rc<Shared>) {
 
 /// Writes a block and makes it durable. The next one is begun only afterwards, so that a block that is missing below a valid one is always damage.
 async fn write(shared: &Rc<Shared>, block: &SealedBlock<Rc<PartitionShared>>) -> Result<(), StoreError> {
-    let (file, path, position) = shared.journal.place(shared, block.sequence, block.bytes.len() as u64).await?;
+    let place = shared.journal.place(shared, block.sequence, block.bytes.len() as u64).await?;
+    loop {
+        match write_at(shared, block, place).await {
+            Err(error) if error.is_full() && !shared.closing.get() => {
+                // Nothing was lost: the whole block is here and is written again from its start, and flushed after that.
+                shared.set_journal_full(true);
+                shared.ring.sleep(room::FULL_PAUSE).await;
+            }
+            other => {
+                shared.set_journal_full(false);
+                return other;
+            }
+        }
+    }
+}
+
+async fn write_at(shared: &Rc<Shared>, block: &SealedBlock<Rc<PartitionShared>>, place: Place) -> Result<(), StoreError> {
+    let (file, path) = shared.journal.prepare(shared, place, block.bytes.len() as u64).await?;
+    let position = place.position;
     let sync = if block.durable { Sync::Data } else { Sync::No };
     file.write_at(vec![block.bytes.clone()], position, sync).await.map_err(|error| StoreError::io("write", &path, error))?;
     shared.counters.journal_block(block.bytes.len() as u64);

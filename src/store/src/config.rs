@@ -62,6 +62,8 @@ pub struct StoreConfig {
     pub read_ahead_bytes: usize,
     /// Pending batches are flushed at the latest after this time.
     pub flush_age: Duration,
+    /// `odradek.disk.reserve.bytes`: free bytes of each file system that records do not take; 0 for none.
+    pub disk_reserve_bytes: u64,
     /// Time between two rewrites of the state file, which bounds what an unclean start has to check.
     pub state_interval: Duration,
 }
@@ -85,6 +87,7 @@ impl Default for StoreConfig {
             cold_reads_max: 8,
             read_ahead_bytes: 16 << 20,
             flush_age: Duration::from_secs(30),
+            disk_reserve_bytes: 0,
             state_interval: Duration::from_secs(60),
         }
     }

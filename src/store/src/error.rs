@@ -22,6 +22,9 @@ pub enum StoreError {
     /// This partition failed.
     #[error("partition {partition} is offline: {reason}")]
     PartitionOffline { partition: TopicPartition, reason: String },
+    /// Nothing was written, and appends are refused until there is room.
+    #[error("no room in {path}")]
+    Full { path: PathBuf },
     #[error("partition {0} was deleted")]
     Deleted(TopicPartition),
     #[error("partition {0} exists already")]
@@ -39,7 +42,11 @@ impl StoreError {
 
     /// The device is full: the operation may work later.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Io { error, .. } if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
+        match self {
+            Self::Full { .. } => true,
+            Self::Io { error, .. } => matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded),
+            _ => false,
+        }
     }
 
     /// Kafka's code.

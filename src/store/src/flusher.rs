@@ -5,6 +5,7 @@
 //! commits its own metadata once for many of them. The more is pending, the shorter the pause between rounds.
 
 use crate::error::StoreError;
+use crate::room::FULL_PAUSE;
 use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use crate::state_file;
@@ -26,17 +27,17 @@ const PRESSURE_HIGH: f64 = 0.75;
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How often ages are looked at when nothing else happens.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// How long a partition rests after its device was full.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(shared: Rc<Shared>) {
     let mut state_written = shared.ring.now();
     while !shared.closing.get() && shared.failed.borrow().is_none() {
         let wanted = shared.flush_wanted.listen();
         let picked = pick(&shared);
+        shared.forget_full();
         if picked.is_empty() {
             let now = shared.ring.now();
-            if state_file::is_due(&shared, now - state_written) {
+            let retried = shared.room.is_state_full() && now - state_written >= FULL_PAUSE;
+            if retried || state_file::is_due(&shared, now - state_written) {
                 state_file::checkpoint(&shared).await;
                 state_written = shared.ring.now();
                 continue;
@@ -44,11 +45,11 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             shared.ring.timeout(now + IDLE_LOOK, wanted).await;
             continue;
         }
-        let full = round(&shared, picked).await;
+        round(&shared, picked).await;
         if shared.state_dirty.get().is_some_and(|sequence| blocks_journal(&shared, sequence)) {
             state_file::checkpoint(&shared).await;
         }
-        let pause = if full { FULL_PAUSE } else { pause(pressure(&shared)) };
+        let pause = pause(pressure(&shared));
         if !pause.is_zero() {
             shared.ring.sleep(pause).await;
         }
@@ -79,15 +80,20 @@ fn pause(pressure: f64) -> Duration {
 /// The partitions of the next round.
 fn pick(shared: &Shared) -> Vec<Rc<PartitionShared>> {
     let mut picked: Vec<Rc<PartitionShared>> = Vec::new();
+    let now = shared.ring.now();
     while picked.len() < ROUND_PARTITIONS {
         let Some(partition) = shared.large.borrow_mut().pop_front() else { break };
         partition.queued.set(false);
-        if may_flush(&partition) && !picked.iter().any(|other| Rc::ptr_eq(other, &partition)) {
+        if may_flush(&partition)
+            && !picked.iter().any(|other| Rc::ptr_eq(other, &partition))
+            && shared.room.may_try(partition.directory, now)
+        {
             picked.push(partition);
         }
     }
     let pressed = pressure(shared) > PRESSURE_LOW;
-    let now = shared.ring.now();
+    // Whether there is room again shows when a partition that found none is flushed.
+    let any_full = shared.room.is_any_full();
     let partitions = shared.partitions.borrow();
     for (_, tp) in shared.dirty.borrow().iter() {
         if picked.len() == ROUND_PARTITIONS {
@@ -95,14 +101,29 @@ fn pick(shared: &Shared) -> Vec<Rc<PartitionShared>> {
         }
         let Some(partition) = partitions.get(tp) else { continue };
         let old = partition.dirty.get().is_some_and(|(_, since)| now - since > shared.config.flush_age);
-        if !pressed && !old {
+        if !pressed && !old && !any_full {
             break;
         }
-        if may_flush(partition) && !picked.iter().any(|other| Rc::ptr_eq(other, partition)) {
+        if may_flush(partition) && !picked.iter().any(|other| Rc::ptr_eq(other, partition)) && shared.room.may_try(partition.directory, now)
+        {
             picked.push(partition.clone());
         }
     }
     picked
+}
+
+impl Shared {
+    /// A directory where nothing waits to be flushed is full no more as far as is known.
+    fn forget_full(&self) {
+        for directory in (0..self.config.log_dirs.len()).filter(|directory| self.room.is_full(*directory)) {
+            let partitions = self.partitions.borrow();
+            let waits = self.dirty.borrow().iter().any(|(_, tp)| partitions.get(tp).is_some_and(|known| known.directory == directory));
+            drop(partitions);
+            if !waits {
+                self.set_full(directory, false);
+            }
+        }
+    }
 }
 
 fn may_flush(partition: &PartitionShared) -> bool {
@@ -123,7 +144,11 @@ async fn round(shared: &Rc<Shared>, partitions: Vec<Rc<PartitionShared>>) -> boo
         full |= judge(shared, partition, result.map(|_| ()));
     }
     for ((partition, _, _), result) in work.iter().zip(finished) {
+        let flushed = result.is_ok();
         full |= judge(shared, partition, result);
+        if flushed {
+            shared.set_full(partition.directory, false);
+        }
     }
     for partition in &partitions {
         partition.flushing.set(false);
@@ -144,7 +169,8 @@ fn judge(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, result: Result<()
     match result {
         Ok(()) => false,
         Err(error) if error.is_full() => {
-            tracing::warn!(partition = %partition.tp, "flush waits for room: {error}");
+            tracing::debug!(partition = %partition.tp, "flush waits for room: {error}");
+            shared.set_full(partition.directory, true);
             true
         }
         Err(error) => {
@@ -160,6 +186,9 @@ async fn write(shared: &Shared, partition: &PartitionShared) -> Result<Option<(F
     partition.flushing.set(true);
     let plan = partition.log.borrow().plan_flush(PARTITION_BYTES_MAX);
     let Some(plan) = plan else { return Ok(None) };
+    if shared.room.is_reserve_reached(partition.directory) {
+        return Err(StoreError::Full { path: partition.log_dir.clone() });
+    }
     let file = segment_files::write_plan(shared, partition, &plan).await?;
     Ok(Some((plan, file)))
 }

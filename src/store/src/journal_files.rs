@@ -4,11 +4,12 @@
 //! When the writer catches up it simply extends the file itself; the two never touch the same bytes.
 
 use crate::error::StoreError;
+use crate::room::FULL_PAUSE;
 use crate::shared::Shared;
 use bytes::Bytes;
 use odradek_base::{AlignedBuf, ShardId};
 use odradek_log::journal::format::Sequence;
-use odradek_log::journal::space::{FileNumber, Full, Space};
+use odradek_log::journal::space::{FileNumber, Full, Place, Space};
 use odradek_ring::sync::Event;
 use odradek_ring::{File, OpenOptions, Ring, Sync};
 use std::cell::{Cell, RefCell};
@@ -24,8 +25,6 @@ const ZERO_CHUNK_BYTES: usize = 1 << 20;
 const ZERO_CHUNKS_PER_TURN: u32 = 4;
 /// Pause between two turns of writing zeros, so that filling a file does not crowd out the journal.
 const ZERO_PAUSE: Duration = Duration::from_millis(10);
-/// How long to wait before trying again when the device is full.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 struct JournalFile {
     file: File,
@@ -84,8 +83,8 @@ impl JournalFiles {
         self.progress.notify_all();
     }
 
-    /// The file and position of the next block. Waits for flushes while all files are in use.
-    pub async fn place(&self, shared: &Shared, sequence: Sequence, bytes: u64) -> Result<(File, PathBuf, u64), StoreError> {
+    /// The place of the next block. Waits for flushes while all files are in use; when those find no room, everybody who waits is told.
+    pub async fn place(&self, shared: &Shared, sequence: Sequence, bytes: u64) -> Result<Place, StoreError> {
         let place = loop {
             let relieved = shared.relieved.listen();
             let placed = self.space.borrow_mut().place(sequence, bytes);
@@ -94,15 +93,33 @@ impl JournalFiles {
                 Err(Full) => {
                     shared.journal_full.set(true);
                     shared.flush_wanted.notify_all();
-                    relieved.await;
+                    if shared.room.is_any_full() {
+                        shared.set_journal_full(true);
+                        if shared.closing.get() {
+                            return Err(StoreError::Full { path: self.directory.clone() });
+                        }
+                        let again = shared.ring.now() + FULL_PAUSE;
+                        shared.ring.timeout(again, relieved).await;
+                    } else {
+                        relieved.await;
+                    }
                 }
             }
         };
         shared.journal_full.set(false);
+        Ok(place)
+    }
+
+    /// The file that a block of `bytes` is written to.
+    pub async fn prepare(&self, shared: &Shared, place: Place, bytes: u64) -> Result<(File, PathBuf), StoreError> {
+        let known = self.files.borrow().get(&place.file).map(|file| file.zeroed.get());
+        if shared.room.is_journal_reserve_reached() && known.is_none_or(|zeroed| zeroed < place.position + bytes) {
+            return Err(StoreError::Full { path: self.directory.clone() });
+        }
         let file = self.file(&shared.ring, place.file).await?;
         self.reserve(&file, place.position + bytes).await;
         self.progress.notify_all();
-        Ok((file.file.clone(), file.path.clone(), place.position))
+        Ok((file.file.clone(), file.path.clone()))
     }
 
     /// Makes sure that no zeros are written below `end` any more.
@@ -184,6 +201,10 @@ pub(crate) async fn zero_ahead(shared: Rc<Shared>) {
             progress.await;
             continue;
         };
+        if shared.room.is_any_full() {
+            shared.ring.sleep(FULL_PAUSE).await;
+            continue;
+        }
         if let Err(error) = zero_some(&shared, number, &zeros).await {
             if !error.is_full() {
                 // The device that the next blocks go to is at fault, and what it says once it may not say again.

@@ -36,6 +36,7 @@ mod partition;
 mod reader;
 mod recovery;
 mod retention;
+mod room;
 mod segment_files;
 mod settle;
 mod shared;

@@ -13,6 +13,7 @@ use crate::journal_scan;
 use crate::offline::{self, Offline};
 use crate::reader::ReadAhead;
 use crate::recovery::{self, Repairs};
+use crate::room::{self, Room};
 use crate::segment_files;
 use crate::settle::{self, Present};
 use crate::shared::{CachedBlock, CommitMarks, PartitionShared, Shared};
@@ -149,6 +150,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         unlinks: RefCell::new(BTreeSet::new()),
         retained: RefCell::new(Vec::new()),
         offline: Offline::new(offline),
+        room: Room::new(config.log_dirs.len(), journal_dir.clone(), config.disk_reserve_bytes),
         stranded: Stranded::default(),
         journal_id,
         direct,
@@ -177,6 +179,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     ring.spawn(commit::run(shared.clone()));
     ring.spawn(flusher::run(shared.clone()));
     ring.spawn(journal_files::zero_ahead(shared.clone()));
+    ring.spawn(room::watch(shared.clone()));
     let sweeping = shared.clone();
     ring.spawn(async move { crate::delete::sweep(&sweeping).await });
     report.took = ring.now() - started;
@@ -248,6 +251,8 @@ async fn probe_direct(ring: &Ring, directory: &Path, config: &StoreConfig, repor
             }
             Ok(false)
         }
+        // It could be opened for direct I/O; that there is no room says nothing about that.
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Ok(true),
         Err(error) => Err(StoreError::io("write", &path, error)),
     }
 }

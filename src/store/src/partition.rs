@@ -101,6 +101,7 @@ impl Partition {
     ) -> Result<Appended, AppendError> {
         self.shared.check()?;
         self.partition.check()?;
+        self.shared.check_room(self.partition.directory)?;
         let mut log = self.partition.log.borrow_mut();
         let appended = {
             let mut writer = self.shared.writer.borrow_mut();
@@ -146,6 +147,10 @@ impl Partition {
                 }
                 if let Some(error) = &*this.shared.failed.borrow() {
                     return Err(error.clone());
+                }
+                if this.shared.room.is_journal_full() {
+                    // It is written when there is room, as after a time-out; who sent it is told now.
+                    return Err(StoreError::Full { path: this.shared.config.journal_dir() });
                 }
                 committed.await;
             }

@@ -6,6 +6,7 @@ use crate::fd_cache::FileCache;
 use crate::journal_files::JournalFiles;
 use crate::offline::Offline;
 use crate::reader::ReadAhead;
+use crate::room::Room;
 use crate::stats::Counters;
 use crate::strand::Stranded;
 
@@ -177,6 +178,7 @@ pub(crate) struct Shared {
     /// What the state file says of partitions that could not be opened; it is kept.
     pub retained: RefCell<Vec<PartitionState>>,
     pub offline: Offline,
+    pub room: Room,
     pub stranded: Stranded,
 }
 

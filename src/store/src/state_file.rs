@@ -93,9 +93,11 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
     match write(shared, &state).await {
         Ok(()) => {
             shared.state_writing.set(None);
+            shared.room.set_state_full(false);
             shared.release_journal();
         }
         Err(error) => {
+            shared.room.set_state_full(error.is_full());
             shared.state_dirty.set(shared.state_writing.take().or(shared.state_dirty.get()));
             tracing::warn!("the shard's state could not be saved, an unclean start would have more to check: {error}");
         }

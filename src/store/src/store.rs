@@ -61,11 +61,12 @@ impl Store {
         self.shared.sorted_partitions().into_iter().map(|partition| Partition { shared: self.shared.clone(), partition }).collect()
     }
 
-    /// Backpressure: returns when appended bytes that no segment has yet are below their bound, or when the journal failed (the append then says so).
+    /// Backpressure: returns when appended bytes that no segment has yet are below their bound, or when the journal failed
+    /// or a device is full (the append then says so).
     pub async fn wait_admission(&self) {
         loop {
             let relieved = self.shared.relieved.listen();
-            if self.is_admitted() || self.shared.check().is_err() {
+            if self.is_admitted() || self.shared.check().is_err() || self.shared.room.is_any_full() {
                 return;
             }
             self.shared.flush_wanted.notify_all();
@@ -75,7 +76,7 @@ impl Store {
 
     /// Whether [`Store::wait_admission`] would return at once.
     pub fn is_admitted(&self) -> bool {
-        self.shared.unflushed_bytes.get() < self.shared.config.unflushed_bytes_max
+        self.shared.is_admitted()
     }
 
     /// Flushes everything, cuts segments to their exact length, writes snapshots and checkpoints, and marks the shard's state as clean. No append may
