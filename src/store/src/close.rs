@@ -8,9 +8,12 @@ use odradek_log::checkpoint;
 use odradek_log::producer_state::snapshot;
 use odradek_log::segment::names;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Partitions that are finished at the same time.
 const AT_ONCE: usize = 32;
+/// How often to look whether a partition that is being moved lets its flushes go.
+const HELD_LOOK: Duration = Duration::from_millis(2);
 
 pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
     if shared.closing.replace(true) {
@@ -24,6 +27,9 @@ pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
             break;
         }
         stopped.await;
+    }
+    while shared.partitions.borrow().values().any(|partition| partition.held.get()) {
+        shared.ring.sleep(HELD_LOOK).await;
     }
     if let Some(error) = &*shared.failed.borrow() {
         return Err(error.clone());

@@ -82,7 +82,7 @@ fn least_used(shared: &Shared) -> Option<usize> {
     let mut counts: BTreeMap<usize, usize> = (0..shared.config.log_dirs.len()).map(|directory| (directory, 0)).collect();
     if counts.len() > 1 {
         for partition in shared.partitions.borrow().values() {
-            *counts.entry(partition.directory).or_default() += 1;
+            *counts.entry(partition.path.directory()).or_default() += 1;
         }
     }
     counts.retain(|directory, _| shared.offline.is_online(*directory));

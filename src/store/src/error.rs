@@ -25,6 +25,8 @@ pub enum StoreError {
     /// Nothing was written, and appends are refused until there is room.
     #[error("no room in {path}")]
     Full { path: PathBuf },
+    #[error("log directory {path} is offline: {reason}")]
+    DirectoryOffline { path: PathBuf, reason: String },
     #[error("partition {0} was deleted")]
     Deleted(TopicPartition),
     #[error("partition {0} exists already")]

@@ -23,6 +23,8 @@ const PARTITION_BYTES_MAX: u64 = 4 << 20;
 const PRESSURE_LOW: f64 = 0.4;
 /// Share beyond which there is no pause between rounds.
 const PRESSURE_HIGH: f64 = 0.75;
+/// Shortest time between two rewrites of the state file that somebody waits for.
+const STATE_PAUSE: Duration = Duration::from_millis(10);
 /// Pause between rounds at the low mark; it shrinks to nothing at the high one.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How often ages are looked at when nothing else happens.
@@ -36,7 +38,8 @@ pub(crate) async fn run(shared: Rc<Shared>) {
         shared.forget_full();
         if picked.is_empty() {
             let now = shared.ring.now();
-            let retried = shared.room.is_state_full() && now - state_written >= FULL_PAUSE;
+            let retried = shared.state_requests.is_waiting() && now >= state_written + STATE_PAUSE
+                || shared.room.is_state_full() && now - state_written >= FULL_PAUSE;
             if retried || state_file::is_due(&shared, now - state_written) {
                 state_file::checkpoint(&shared).await;
                 state_written = shared.ring.now();
@@ -46,7 +49,9 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             continue;
         }
         round(&shared, picked).await;
-        if shared.state_dirty.get().is_some_and(|sequence| blocks_journal(&shared, sequence)) {
+        let asked = shared.state_requests.is_waiting() && shared.ring.now() >= state_written + STATE_PAUSE;
+        if asked || shared.state_dirty.get().is_some_and(|sequence| blocks_journal(&shared, sequence)) {
+            state_written = shared.ring.now();
             state_file::checkpoint(&shared).await;
         }
         let pause = pause(pressure(&shared));
@@ -86,7 +91,7 @@ fn pick(shared: &Shared) -> Vec<Rc<PartitionShared>> {
         partition.queued.set(false);
         if may_flush(&partition)
             && !picked.iter().any(|other| Rc::ptr_eq(other, &partition))
-            && shared.room.may_try(partition.directory, now)
+            && shared.room.may_try(partition.path.directory(), now)
         {
             picked.push(partition);
         }
@@ -104,7 +109,9 @@ fn pick(shared: &Shared) -> Vec<Rc<PartitionShared>> {
         if !pressed && !old && !any_full {
             break;
         }
-        if may_flush(partition) && !picked.iter().any(|other| Rc::ptr_eq(other, partition)) && shared.room.may_try(partition.directory, now)
+        if may_flush(partition)
+            && !picked.iter().any(|other| Rc::ptr_eq(other, partition))
+            && shared.room.may_try(partition.path.directory(), now)
         {
             picked.push(partition.clone());
         }
@@ -117,7 +124,8 @@ impl Shared {
     fn forget_full(&self) {
         for directory in (0..self.config.log_dirs.len()).filter(|directory| self.room.is_full(*directory)) {
             let partitions = self.partitions.borrow();
-            let waits = self.dirty.borrow().iter().any(|(_, tp)| partitions.get(tp).is_some_and(|known| known.directory == directory));
+            let waits =
+                self.dirty.borrow().iter().any(|(_, tp)| partitions.get(tp).is_some_and(|known| known.path.directory() == directory));
             drop(partitions);
             if !waits {
                 self.set_full(directory, false);
@@ -127,7 +135,7 @@ impl Shared {
 }
 
 fn may_flush(partition: &PartitionShared) -> bool {
-    *partition.health.borrow() == PartitionHealth::Online && !partition.flushing.get()
+    *partition.health.borrow() == PartitionHealth::Online && !partition.flushing.get() && !partition.held.get()
 }
 
 /// Flushes `partitions`. Returns whether a device was full.
@@ -147,7 +155,7 @@ async fn round(shared: &Rc<Shared>, partitions: Vec<Rc<PartitionShared>>) -> boo
         let flushed = result.is_ok();
         full |= judge(shared, partition, result);
         if flushed {
-            shared.set_full(partition.directory, false);
+            shared.set_full(partition.path.directory(), false);
         }
     }
     for partition in &partitions {
@@ -170,7 +178,7 @@ fn judge(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, result: Result<()
         Ok(()) => false,
         Err(error) if error.is_full() => {
             tracing::debug!(partition = %partition.tp, "flush waits for room: {error}");
-            shared.set_full(partition.directory, true);
+            shared.set_full(partition.path.directory(), true);
             true
         }
         Err(error) => {
@@ -186,8 +194,8 @@ async fn write(shared: &Shared, partition: &PartitionShared) -> Result<Option<(F
     partition.flushing.set(true);
     let plan = partition.log.borrow().plan_flush(PARTITION_BYTES_MAX);
     let Some(plan) = plan else { return Ok(None) };
-    if shared.room.is_reserve_reached(partition.directory) {
-        return Err(StoreError::Full { path: partition.log_dir.clone() });
+    if shared.room.is_reserve_reached(partition.path.directory()) {
+        return Err(StoreError::Full { path: partition.path.log_dir().to_owned() });
     }
     let file = segment_files::write_plan(shared, partition, &plan).await?;
     Ok(Some((plan, file)))

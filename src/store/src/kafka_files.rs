@@ -45,6 +45,10 @@ pub fn write_kafka_checkpoints(log_dirs: &[PathBuf]) -> io::Result<()> {
         }
     }
     for (index, directory) in log_dirs.iter().enumerate() {
+        if index > 0 && !directory.is_dir() {
+            tracing::warn!(directory = %directory.display(), "no checkpoints in a log directory that is not there");
+            continue;
+        }
         let empty = BTreeMap::new();
         let partitions = rows.get(&index).unwrap_or(&empty);
         let write = |name: &str, offset: &dyn Fn(&PartitionState) -> Option<Offset>| {

@@ -119,6 +119,6 @@ fn whole_batches(parts: &[Bytes]) -> impl Iterator<Item = Bytes> + '_ {
 fn lookup(partition: &PartitionShared, batch: &Bytes, target: Timestamp, from: Offset) -> Result<Found, ReadError> {
     match first_at_or_after(batch, target, from) {
         Ok(found) => Ok(found.map(|TimestampAndOffset { timestamp, offset, leader_epoch }| (timestamp, offset, leader_epoch))),
-        Err(error) => Err(ReadError::Io(StoreError::Damaged { path: partition.path.clone(), reason: error.to_string() })),
+        Err(error) => Err(ReadError::Io(StoreError::Damaged { path: partition.path.to_path_buf(), reason: error.to_string() })),
     }
 }

@@ -85,7 +85,7 @@ impl Shared {
     /// A write or a flush of `partition` failed for good.
     pub fn fail_partition(self: &Rc<Self>, partition: &Rc<PartitionShared>, error: &StoreError) {
         if condemns_directory(error) && self.config.log_dirs.len() > 1 {
-            self.fail_directory(partition.directory, error);
+            self.fail_directory(partition.path.directory(), error);
         }
         self.take_offline(partition, &error.to_string());
     }
@@ -109,7 +109,7 @@ impl Shared {
         );
         let reason = format!("log directory {} is offline: {error}", path.display());
         self.offline.set(directory, &reason);
-        for partition in self.sorted_partitions().into_iter().filter(|partition| partition.directory == directory) {
+        for partition in self.sorted_partitions().into_iter().filter(|partition| partition.path.directory() == directory) {
             self.take_offline(&partition, &reason);
         }
     }

@@ -10,17 +10,18 @@ use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::journal_files::{self, JournalFiles};
 use crate::journal_scan;
-use crate::offline::{self, Offline};
+use crate::offline::Offline;
 use crate::reader::ReadAhead;
 use crate::recovery::{self, Repairs};
 use crate::room::{self, Room};
 use crate::segment_files;
 use crate::settle::{self, Present};
 use crate::shared::{CachedBlock, CommitMarks, PartitionShared, Shared};
+use crate::state_file::StateRequests;
 use crate::stats::Counters;
 use crate::store::Store;
 use crate::strand::{self, Homeless, Stranded};
-use crate::{flusher, state_file};
+use crate::{flusher, relocate, state_file};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -138,6 +139,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         journal_full: Cell::new(false),
         state_dirty: Cell::new(None),
         state_writing: Cell::new(None),
+        state_requests: StateRequests::default(),
         failed: RefCell::new(None),
         closing: Cell::new(false),
         commit_done: Cell::new(false),
@@ -181,7 +183,10 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     ring.spawn(journal_files::zero_ahead(shared.clone()));
     ring.spawn(room::watch(shared.clone()));
     let sweeping = shared.clone();
-    ring.spawn(async move { crate::delete::sweep(&sweeping).await });
+    ring.spawn(async move {
+        relocate::resume(&sweeping).await;
+        crate::delete::sweep(&sweeping).await;
+    });
     report.took = ring.now() - started;
     Ok((Store { shared }, report))
 }
@@ -202,7 +207,7 @@ async fn directories(ring: &Ring, config: &StoreConfig, report: &mut RecoveryRep
     let mut known = Directories { direct: Vec::new(), journal_direct: false, offline: Vec::new() };
     for (index, directory) in config.log_dirs.iter().enumerate() {
         let probed = match probe(ring, directory, config, report).await {
-            Err(error) if index > 0 && *directory != journal_dir && offline::condemns_directory(&error) => {
+            Err(error) if index > 0 && *directory != journal_dir && matches!(error, StoreError::Io { .. }) && !error.is_full() => {
                 let reason = format!("log directory {} is offline: {error}", directory.display());
                 tracing::error!("{reason}; its partitions are not served until a restart that can open it");
                 report.offline_directories.push((directory.clone(), error.to_string()));
@@ -406,6 +411,7 @@ async fn locate_and_recover(
     jitter: Rng,
 ) -> Recovered {
     let name = names::partition_directory(&spec.topic_name, spec.tp.partition);
+    let mut there = Vec::new();
     for (directory, log_dir) in shared.config.log_dirs.iter().enumerate().filter(|(index, _)| shared.offline.is_online(*index)) {
         let path = log_dir.join(&name);
         match shared.ring.metadata(&path).await {
@@ -421,8 +427,29 @@ async fn locate_and_recover(
             crate::delete::set_aside(shared, &path, &spec.topic_name, spec.tp.partition).await?;
             continue;
         }
+        there.push((directory, path));
+    }
+    // Several: a move to another log directory was under way. The state says which one counts; without a state, the one with more in it.
+    let stated = state.and_then(|state| there.iter().position(|(directory, _)| *directory == usize::from(state.directory)));
+    let chosen = match stated {
+        Some(at) => Some(at),
+        None if there.len() > 1 => {
+            let mut ends = Vec::new();
+            for (_, path) in &there {
+                ends.push(recovery::end_of(&shared.ring, path).await?);
+            }
+            (0..there.len()).max_by_key(|at| ends.get(*at))
+        }
+        None => (!there.is_empty()).then_some(0),
+    };
+    if let Some(chosen) = chosen {
+        let (directory, path) = there.swap_remove(chosen);
         let clean = markers.get(directory).copied().unwrap_or(false);
         let (log, repairs) = recovery::recover(&shared.ring, &path, spec.tp, spec.config, state, clean, jitter).await?;
+        for (_, copy) in there {
+            tracing::warn!(used = %path.display(), removed = %copy.display(), "a partition lies in two log directories, as after a move that was interrupted");
+            crate::delete::set_aside(shared, &copy, &spec.topic_name, spec.tp.partition).await?;
+        }
         return Ok(Some((directory, log, repairs)));
     }
     match state {
@@ -544,7 +571,7 @@ async fn replay_journal(
                 EntryKind::Batch => {
                     let payload = bytes.slice(range);
                     if let Err(reason) = replay_batch(shared, &partition, &header, &payload, block.sequence, replaying) {
-                        let error = StoreError::Damaged { path: partition.path.clone(), reason };
+                        let error = StoreError::Damaged { path: partition.path.to_path_buf(), reason };
                         close_damaged(shared, &partition, error, replaying);
                         replaying.homeless.add(header.partition, payload);
                         continue;

@@ -2,6 +2,7 @@
 
 use crate::error::{AppendError, DeleteRecordsError, ReadError, StoreError};
 use crate::reader;
+use crate::relocate::{self, AlterLogDirError, FutureReplica};
 use crate::shared::{PartitionShared, Shared};
 use crate::{lookup, retention};
 use bytes::Bytes;
@@ -86,7 +87,17 @@ impl Partition {
 
     /// The log directory (`log.dirs` entry) that the partition lies in.
     pub fn log_dir(&self) -> &Path {
-        &self.partition.log_dir
+        self.partition.path.log_dir()
+    }
+
+    /// Begins to move the partition to another of `log.dirs`; returns at once. Appends and reads go on. A start after a crash goes on with it.
+    pub fn move_to(&self, log_dir: &Path) -> Result<(), AlterLogDirError> {
+        relocate::begin(&self.shared, &self.partition, log_dir)
+    }
+
+    /// The copy in another log directory that a move has so far.
+    pub fn future_replica(&self) -> Option<FutureReplica> {
+        relocate::describe(&self.shared, &self.partition)
     }
 
     /// Appends `batches`, all or none, to the open journal block and gives them offsets. Does not wait: see [`Partition::wait`].
@@ -101,7 +112,7 @@ impl Partition {
     ) -> Result<Appended, AppendError> {
         self.shared.check()?;
         self.partition.check()?;
-        self.shared.check_room(self.partition.directory)?;
+        self.shared.check_room(self.partition.path.directory())?;
         let mut log = self.partition.log.borrow_mut();
         let appended = {
             let mut writer = self.shared.writer.borrow_mut();

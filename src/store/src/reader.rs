@@ -121,6 +121,7 @@ pub(crate) async fn read(
     }
     let mut from = from;
     loop {
+        let directory = partition.path.directory();
         let stretch = match shared.read_ahead.find(partition.tp, from) {
             Some((batches, _)) => Some(batches),
             None => match read_stretch(shared, partition, from, max_bytes).await {
@@ -128,6 +129,10 @@ pub(crate) async fn read(
                 Err(error) => {
                     // Retention may have taken the segment away while it was looked up.
                     check_range(partition, from)?;
+                    if partition.path.directory() != directory {
+                        // It was moved to another log directory meanwhile.
+                        continue;
+                    }
                     if let ReadError::Io(error) = &error {
                         shared.read_failed(partition, error);
                     }

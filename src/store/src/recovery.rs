@@ -105,6 +105,14 @@ pub(crate) async fn recover(
     Ok((log, repairs))
 }
 
+/// How far a directory's segments reach: base offset of the last one and its length in bytes.
+pub(crate) async fn end_of(ring: &Ring, path: &Path) -> Result<(Offset, u64), StoreError> {
+    let Some(base) = list(ring, path).await?.keys().next_back().copied() else { return Ok((Offset(-1), 0)) };
+    let log = path.join(names::segment_file(base, names::LOG));
+    let metadata = ring.metadata(&log).await.map_err(|error| StoreError::io("inspect", &log, error))?;
+    Ok((base, metadata.len))
+}
+
 /// The segments in a directory, by base offset. Files that wait to be deleted or were never finished are removed.
 async fn list(ring: &Ring, path: &Path) -> Result<BTreeMap<Offset, ()>, StoreError> {
     let entries = ring.read_dir(path).await.map_err(|error| StoreError::io("list", path, error))?;

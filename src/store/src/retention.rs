@@ -106,7 +106,7 @@ async fn hold_place(shared: &Shared, partition: &PartitionShared) -> Result<(), 
         log.segments().first().filter(|segment| segment.flushed_bytes == 0).map(|segment| segment.base_offset)
     };
     let Some(first) = first else { return Ok(()) };
-    let direct = shared.direct.get(partition.directory).copied().unwrap_or(false);
+    let direct = shared.direct.get(partition.path.directory()).copied().unwrap_or(false);
     let (_, created) = shared.files.open(&shared.ring, &segment_files::log_path(partition, first), direct, true).await?;
     if created {
         shared.ring.sync_dir(&partition.path).await.map_err(|error| StoreError::io("flush", &partition.path, error))?;

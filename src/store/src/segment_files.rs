@@ -20,7 +20,7 @@ const INDEX_ENTRIES_PER_WRITE: usize = 512;
 
 /// A `.log` file, from the cache of open files.
 pub(crate) async fn open_log(shared: &Shared, partition: &PartitionShared, path: &Path) -> Result<File, StoreError> {
-    let direct = shared.direct.get(partition.directory).copied().unwrap_or(false);
+    let direct = shared.direct.get(partition.path.directory()).copied().unwrap_or(false);
     Ok(shared.files.open(&shared.ring, path, direct, false).await?.0)
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn log_path(partition: &PartitionShared, segment: Offset) -> PathBuf 
 /// Writes the batches of `plan`; not flushed yet. Returns the file.
 pub(crate) async fn write_plan(shared: &Shared, partition: &PartitionShared, plan: &FlushPlan) -> Result<File, StoreError> {
     let path = log_path(partition, plan.segment);
-    let direct = shared.direct.get(partition.directory).copied().unwrap_or(false);
+    let direct = shared.direct.get(partition.path.directory()).copied().unwrap_or(false);
     let (file, created) = shared.files.open(&shared.ring, &path, direct, plan.position == 0).await?;
     if created {
         shared.ring.sync_dir(&partition.path).await.map_err(|error| StoreError::io("flush", &partition.path, error))?;

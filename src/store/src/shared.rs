@@ -4,9 +4,12 @@ use crate::config::StoreConfig;
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::journal_files::JournalFiles;
+use crate::located::Located;
 use crate::offline::Offline;
 use crate::reader::ReadAhead;
+use crate::relocate::Move;
 use crate::room::Room;
+use crate::state_file::StateRequests;
 use crate::stats::Counters;
 use crate::strand::Stranded;
 
@@ -38,10 +41,7 @@ pub(crate) enum PartitionHealth {
 pub(crate) struct PartitionShared {
     pub tp: TopicPartition,
     pub topic_name: Rc<str>,
-    /// Index into the log directories.
-    pub directory: usize,
-    pub log_dir: PathBuf,
-    pub path: PathBuf,
+    pub path: Located,
     pub log: RefCell<PartitionLog>,
     pub health: RefCell<PartitionHealth>,
     pub changed: Event,
@@ -53,6 +53,10 @@ pub(crate) struct PartitionShared {
     pub flushing: Cell<bool>,
     /// Retention is renaming files; oldest first, so that a crash in between leaves no gap.
     pub retaining: Cell<bool>,
+    /// No flush may begin: the last part of the partition is being moved.
+    pub held: Cell<bool>,
+    /// It is being moved to another log directory.
+    pub moving: RefCell<Option<Rc<Move>>>,
     /// The active segment's file is longer than its content.
     pub padded: Cell<bool>,
     /// What was pending when it went offline is in a file of its own and no longer held in the journal.
@@ -66,9 +70,7 @@ impl PartitionShared {
         Rc::new(Self {
             tp,
             topic_name: topic_name.into(),
-            directory,
-            log_dir: log_dir.to_owned(),
-            path: log_dir.join(names::partition_directory(topic_name, tp.partition)),
+            path: Located::new(directory, log_dir, &names::partition_directory(topic_name, tp.partition)),
             log: RefCell::new(log),
             health: RefCell::new(PartitionHealth::Online),
             changed: Event::new(),
@@ -76,6 +78,8 @@ impl PartitionShared {
             queued: Cell::new(false),
             flushing: Cell::new(false),
             retaining: Cell::new(false),
+            held: Cell::new(false),
+            moving: RefCell::new(None),
             padded: Cell::new(false),
             stranded: Cell::new(false),
             touched: Cell::new(false),
@@ -164,6 +168,7 @@ pub(crate) struct Shared {
     pub state_dirty: Cell<Option<Sequence>>,
     /// The same, of the changes that are in the state file being written.
     pub state_writing: Cell<Option<Sequence>>,
+    pub state_requests: StateRequests,
     pub failed: RefCell<Option<StoreError>>,
     pub closing: Cell<bool>,
     pub commit_done: Cell<bool>,

@@ -5,12 +5,16 @@ use crate::shared::{PartitionShared, Shared};
 use odradek_base::ShardId;
 use odradek_log::journal::format::Sequence;
 use odradek_log::state::{self, PartitionState, SegmentState, ShardState};
+use odradek_ring::sync::Event;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 const PREFIX: &str = "odradek-shard-";
 const SUFFIX: &str = ".state";
+/// How often somebody who waits for the state file looks whether the store ends.
+const REQUEST_LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) fn path(shared: &Shared) -> PathBuf {
     shared.config.log_dirs.first().cloned().unwrap_or_default().join(file_name(shared.config.shard))
@@ -25,6 +29,46 @@ pub(crate) fn is_state_file(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
+/// Who waits for the state file: the flusher's task is the only one that writes it while the store runs.
+#[derive(Default)]
+pub(crate) struct StateRequests {
+    /// Rewrites that were begun.
+    begun: Cell<u64>,
+    /// The last one that was begun and has succeeded.
+    done: Cell<u64>,
+    /// The rewrite that somebody waits for.
+    wanted: Cell<u64>,
+    written: Event,
+}
+
+impl StateRequests {
+    pub fn is_waiting(&self) -> bool {
+        self.wanted.get() > self.done.get()
+    }
+}
+
+/// Returns true when the state as it is now is in the state file, durably; false when the store ends or fails before.
+pub(crate) async fn checkpoint_now(shared: &Shared) -> bool {
+    let requests = &shared.state_requests;
+    let mine = requests.begun.get() + 1;
+    requests.wanted.set(requests.wanted.get().max(mine));
+    loop {
+        let written = requests.written.listen();
+        if requests.done.get() >= mine {
+            return true;
+        }
+        if shared.failed.borrow().is_some() {
+            return false;
+        }
+        if shared.flusher_done.get() && shared.commit_done.get() {
+            // The store is closing, and waits for whoever holds flushes.
+            return write(shared, &collect(shared, false)).await.is_ok();
+        }
+        shared.flush_wanted.notify_all();
+        shared.ring.timeout(shared.ring.now() + REQUEST_LOOK, written).await;
+    }
+}
+
 pub(crate) fn is_due(shared: &Shared, since: Duration) -> bool {
     since >= shared.config.state_interval
         && (shared.state_dirty.get().is_some() || shared.partitions.borrow().values().any(|partition| partition.touched.get()))
@@ -37,7 +81,7 @@ fn partition_state(partition: &PartitionShared) -> PartitionState {
     PartitionState {
         partition: partition.tp,
         topic: partition.topic_name.to_string(),
-        directory: partition.directory as u16,
+        directory: partition.path.directory() as u16,
         log_start: marks.log_start.offset(),
         flushed: marks.flushed.offset(),
         high_watermark: marks.high_watermark.offset(),
@@ -66,6 +110,8 @@ pub(crate) fn collect(shared: &Shared, clean: bool) -> ShardState {
 
 /// Rewrites the state of a running store. It may name producers of appends that are not durable yet, so those are waited for first.
 pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
+    let number = shared.state_requests.begun.get() + 1;
+    shared.state_requests.begun.set(number);
     // Log start changes from here on are not in this state.
     shared.state_writing.set(shared.state_dirty.take());
     for partition in shared.partitions.borrow().values() {
@@ -94,6 +140,8 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
         Ok(()) => {
             shared.state_writing.set(None);
             shared.room.set_state_full(false);
+            shared.state_requests.done.set(number);
+            shared.state_requests.written.notify_all();
             shared.release_journal();
         }
         Err(error) => {

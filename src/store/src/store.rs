@@ -4,12 +4,22 @@ use crate::config::{PartitionSpec, StoreConfig};
 use crate::error::StoreError;
 use crate::open::{self, RecoveryReport};
 use crate::partition::Partition;
+use crate::relocate::AlterLogDirError;
 use crate::shared::Shared;
 use crate::stats::StoreStats;
-use crate::{close, create, delete};
+use crate::{close, create, delete, relocate};
 use odradek_base::TopicPartition;
 use odradek_ring::Ring;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+/// One of `log.dirs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDir {
+    pub path: PathBuf,
+    /// Why its partitions are not served.
+    pub offline: Option<String>,
+}
 
 /// The partitions of one shard. Clones are the same store.
 #[derive(Clone)]
@@ -54,6 +64,18 @@ impl Store {
     /// Why a partition that this shard owns could not be opened, or made.
     pub fn closed(&self, tp: TopicPartition) -> Option<StoreError> {
         self.shared.offline.closed(tp)
+    }
+
+    /// The log directories and what this shard has in them.
+    pub fn log_dirs(&self) -> Vec<LogDir> {
+        let dirs = self.shared.config.log_dirs.iter().enumerate();
+        dirs.map(|(index, path)| LogDir { path: path.clone(), offline: self.shared.offline.reason(index).map(|reason| reason.to_string()) })
+            .collect()
+    }
+
+    /// Whether a partition could be moved to `path`.
+    pub fn check_log_dir(&self, path: &Path) -> Result<(), AlterLogDirError> {
+        relocate::directory_of(&self.shared, path).map(|_| ())
     }
 
     /// All partitions, in the order of their ids.

@@ -147,7 +147,7 @@ fn a_failed_flush_of(path_contains: &'static str) {
         assert_eq!(read.expect_err("offline").code(), ErrorCode::KafkaStorageError);
         // The others go on, for longer than the journal is.
         one.extend(churn(&world, &ring, &store, 1, 1000));
-        world.crash(HOST, if seed % 2 == 0 { CrashMode::Kill } else { CrashMode::PowerLoss });
+        world.crash(HOST, if seed.is_multiple_of(2) { CrashMode::Kill } else { CrashMode::PowerLoss });
 
         let (ring, store, report) = open(&world, &config, 2);
         assert!(report.damaged.is_empty(), "{report:?}");
@@ -217,7 +217,7 @@ fn a_failing_directory_takes_its_own_partitions_only() {
         let in_d1: Vec<i32> = (0..4).filter(|index| store.partition(tp(*index)).expect("there").log_dir() == Path::new("/d1")).collect();
         assert_eq!(in_d1, [1, 3], "spread, the directory with the fewest partitions first");
         let mut rows: Vec<Vec<Row>> = (0..4).map(|index| put_many(&world, &ring, &store, index, 0..5, 3_000)).collect();
-        let operation = if seed % 2 == 0 { DiskOperation::Write } else { DiskOperation::Sync };
+        let operation = if seed.is_multiple_of(2) { DiskOperation::Write } else { DiskOperation::Sync };
         fail(&world, operation, "/d1/");
         world.run_for(Duration::from_secs(3));
         for index in in_d1 {

@@ -118,7 +118,7 @@ fn full_and_relieved(seed: u64, config: StoreConfig, capacity_bytes: u64, before
     }
     check(&world, &ring, &store, from, &rows);
     let there: Vec<i32> = (0..3).filter(|index| store.partition(tp(*index)).is_some()).collect();
-    world.crash(HOST, if seed % 2 == 0 { CrashMode::PowerLoss } else { CrashMode::Kill });
+    world.crash(HOST, if seed.is_multiple_of(2) { CrashMode::PowerLoss } else { CrashMode::Kill });
     capacity(&world, 16 << 20);
     let (ring, store) = open(&world, &config, &there);
     check(&world, &ring, &store, from, &rows);

@@ -16,6 +16,7 @@ pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const DELETED_SUFFIX: &str = "-delete";
+const FUTURE_SUFFIX: &str = "-future";
 /// File systems take names of up to 255 bytes.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -59,6 +60,21 @@ pub fn deleted_directory(topic: &str, partition: PartitionIndex, unique: Uuid) -
     format!("{topic}{suffix}")
 }
 
+/// What the copy of a partition that is being moved to another log directory is called: `<topic>-<partition>.<uuid without dashes>-future`, cut as
+/// [`deleted_directory`] is.
+pub fn future_directory(topic: &str, partition: PartitionIndex, unique: Uuid) -> String {
+    let suffix = format!("-{partition}.{}{FUTURE_SUFFIX}", unique.simple());
+    let room = NAME_BYTES_MAX.saturating_sub(suffix.len());
+    let topic = topic.get(..topic.len().min(room)).unwrap_or(topic);
+    format!("{topic}{suffix}")
+}
+
+/// The name of the partition's own directory when `name` is that of a copy ([`future_directory`]).
+pub fn partition_of_future(name: &str) -> Option<&str> {
+    let (partition, unique) = name.strip_suffix(FUTURE_SUFFIX)?.rsplit_once('.')?;
+    Uuid::try_parse(unique).is_ok().then_some(partition)
+}
+
 /// Whether a directory waits to be unlinked.
 pub fn is_deleted(name: &str) -> bool {
     name.strip_suffix(DELETED_SUFFIX).and_then(|rest| rest.rsplit_once('.')).is_some_and(|(_, unique)| Uuid::try_parse(unique).is_ok())
@@ -81,6 +97,9 @@ mod tests {
         }
         let deleted = deleted_directory("t-delete", PartitionIndex(0), Uuid::from_u128(5));
         assert!(is_deleted(&deleted) && parse_partition_directory(&deleted).is_none());
+        let future = future_directory("t.x", PartitionIndex(7), Uuid::from_u128(5));
+        assert_eq!((partition_of_future(&future), parse_partition_directory(&future)), (Some("t.x-7"), None));
+        assert!(partition_of_future("t-future").is_none() && !is_deleted(&future));
         assert!(!is_deleted("t-delete") && !is_deleted("t-0"));
         assert!(deleted_directory(&"x".repeat(249), PartitionIndex(100), Uuid::from_u128(5)).len() <= 255);
     }
