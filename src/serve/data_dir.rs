@@ -51,15 +51,28 @@ impl DataDir {
         dirs.push(settings.metadata_log_dir());
         dirs.sort();
         dirs.dedup();
-        let mut locks = Vec::new();
-        for dir in &dirs {
-            fs::create_dir_all(dir).map_err(|error| DataDirError::Io { path: dir.clone(), error })?;
-            locks.push(lock(dir)?);
-        }
+        // Without the first log directory, the journal's or the metadata's there is nothing to start from. Any other may be offline.
+        let needed: Vec<PathBuf> =
+            settings.log_dirs().into_iter().take(1).chain(settings.journal_dir()).chain([settings.metadata_log_dir()]).collect();
         let node = settings.node_id().get();
+        let (mut locks, mut found, mut online) = (Vec::new(), Vec::new(), Vec::new());
+        for dir in dirs {
+            match open_one(&dir, node) {
+                Ok((lock, cluster)) => {
+                    locks.push(lock);
+                    found.push((dir.clone(), cluster));
+                    online.push(dir);
+                }
+                Err(DataDirError::Io { path, error }) if !needed.contains(&dir) => {
+                    tracing::error!(directory = %dir.display(), "log directory offline: {}: {error}", path.display());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let dirs = online;
         let mut known: Option<(PathBuf, String)> = None;
-        for dir in &dirs {
-            let Some(found) = read_meta(dir, node)? else { continue };
+        for (dir, found) in &found {
+            let Some(found) = found.clone() else { continue };
             match &known {
                 None => known = Some((dir.clone(), found)),
                 Some((_, wanted)) if *wanted == found => {}
@@ -81,6 +94,14 @@ impl DataDir {
         }
         Ok(Self { cluster_id, _locks: locks })
     }
+}
+
+/// Makes and locks one directory and reads which cluster it belongs to.
+fn open_one(dir: &Path, node: i32) -> Result<(File, Option<String>), DataDirError> {
+    fs::create_dir_all(dir).map_err(|error| DataDirError::Io { path: dir.to_path_buf(), error })?;
+    let lock = lock(dir)?;
+    let found = read_meta(dir, node)?;
+    Ok((lock, found))
 }
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {

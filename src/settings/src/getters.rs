@@ -67,6 +67,8 @@ impl Settings {
     numbers! {
         bypass_bytes: usize = "odradek.bypass.bytes";
         connection_queued_bytes: u64 = "odradek.connections.queued.bytes";
+        /// Of each file system.
+        disk_reserve_bytes: u64 = "odradek.disk.reserve.bytes";
         journal_block_bytes: usize = "odradek.journal.block.bytes";
         /// Per shard.
         journal_bytes: u64 = "odradek.journal.bytes";

@@ -111,7 +111,7 @@ pub async fn route(shard: &Rc<Shard>, context: &Context<'_>) -> Result<Answer, C
         api::DESCRIBE_ACLS => handlers::describe_acls::handle(context),
         api::DESCRIBE_CONFIGS => handlers::describe_configs::handle(shard, context),
         api::ALTER_CONFIGS => handlers::alter_configs::handle(shard, context).await,
-        api::ALTER_REPLICA_LOG_DIRS => handlers::alter_replica_log_dirs::handle(shard, context),
+        api::ALTER_REPLICA_LOG_DIRS => handlers::alter_replica_log_dirs::handle(shard, context).await,
         api::DESCRIBE_LOG_DIRS => handlers::describe_log_dirs::handle(shard, context).await,
         api::CREATE_PARTITIONS => handlers::create_partitions::handle(shard, context).await,
         api::DELETE_GROUPS => handlers::delete_groups::handle(shard, context).await,

@@ -25,6 +25,7 @@ mod counters;
 mod dispatch;
 mod fetch;
 mod handlers;
+mod log_dirs;
 mod mailbox;
 pub mod messages;
 mod partitions;

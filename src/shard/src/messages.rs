@@ -6,7 +6,9 @@ use odradek_cluster::Image;
 use odradek_wire::ErrorCode;
 use odradek_wire::Request;
 use odradek_wire::batch::validate::ValidBatch;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::controller::{Command, CommandResult};
@@ -30,6 +32,8 @@ pub enum Call {
     /// Answered when one of these partitions has news for a reader.
     Watch(WatchCall),
     Partition(TopicPartition, PartitionCall),
+    /// What a shard has in the log directories, of these partitions or of all.
+    LogDirs(Option<BTreeSet<TopicPartition>>),
     /// A whole request that another shard's coordinator has to answer.
     Forward(Forwarded),
     /// The part of a group request that concerns this shard's groups.
@@ -45,6 +49,7 @@ pub enum Reply {
     Read(Vec<ReadOutcome>),
     News,
     Partition(PartitionReply),
+    LogDirs(Vec<LogDir>),
     /// A whole response frame, or `None` when the connection has to be closed.
     Forwarded(Option<Vec<Bytes>>),
     Groups(Box<GroupsReply>),
@@ -146,16 +151,42 @@ pub enum PartitionCall {
         current_leader_epoch: LeaderEpoch,
         leader_epoch: LeaderEpoch,
     },
-    /// Size on disk, for DescribeLogDirs.
-    Describe,
+    /// Moves it to another log directory.
+    AlterLogDir {
+        path: PathBuf,
+    },
 }
 
 pub enum PartitionReply {
     Failed(ErrorCode),
-    Offset { timestamp: i64, offset: i64, leader_epoch: i32 },
+    Offset {
+        timestamp: i64,
+        offset: i64,
+        leader_epoch: i32,
+    },
     LowWatermark(Offset),
-    EndOffset { leader_epoch: i32, end_offset: i64 },
-    Description { directory: String, size_bytes: u64 },
+    EndOffset {
+        leader_epoch: i32,
+        end_offset: i64,
+    },
+    /// The move was begun, or there is nothing to move.
+    LogDirAltered,
+}
+
+/// A log directory as one shard sees it.
+pub struct LogDir {
+    pub path: PathBuf,
+    pub offline: bool,
+    pub replicas: Vec<LogDirReplica>,
+}
+
+/// A partition in a log directory.
+pub struct LogDirReplica {
+    pub tp: TopicPartition,
+    pub size_bytes: u64,
+    pub offset_lag: i64,
+    /// The unfinished copy of a partition that is being moved there.
+    pub is_future: bool,
 }
 
 /// A request of a client of another shard.

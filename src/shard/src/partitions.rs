@@ -53,8 +53,11 @@ pub fn error_of(reply: &PartitionReply) -> i16 {
 /// Answers for a partition of this shard.
 pub async fn answer(shard: &Rc<Shard>, tp: TopicPartition, call: PartitionCall) -> PartitionReply {
     let Some(partition) = shard.partition(tp) else {
-        return PartitionReply::Failed(ErrorCode::NotLeaderOrFollower);
+        return PartitionReply::Failed(shard.missing(tp));
     };
+    if let Err(error) = partition.check() {
+        return PartitionReply::Failed(error.code());
+    }
     let result = match call {
         PartitionCall::Offset { timestamp, read_committed, current_leader_epoch, leader_epoch } => {
             match check_epoch(current_leader_epoch, leader_epoch) {
@@ -66,8 +69,8 @@ pub async fn answer(shard: &Rc<Shard>, tp: TopicPartition, call: PartitionCall) 
         PartitionCall::EndOffsetForEpoch { epoch, current_leader_epoch, leader_epoch } => {
             check_epoch(current_leader_epoch, leader_epoch).map(|()| end_offset(&partition, epoch, leader_epoch))
         }
-        PartitionCall::Describe => {
-            Ok(PartitionReply::Description { directory: partition.log_dir().display().to_string(), size_bytes: partition.size_bytes() })
+        PartitionCall::AlterLogDir { path } => {
+            partition.move_to(&path).map(|()| PartitionReply::LogDirAltered).map_err(|error| error.code())
         }
     };
     result.unwrap_or_else(PartitionReply::Failed)

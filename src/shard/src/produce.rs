@@ -205,7 +205,7 @@ pub fn append_local(
     now: Timestamp,
     acks: i16,
 ) -> Result<(AppendOutcome, Partition, Option<CommitTicket>), ErrorCode> {
-    let partition = shard.partition(tp).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    let partition = shard.partition(tp).ok_or_else(|| shard.missing(tp))?;
     let durability = match acks {
         0 => odradek_store::Durability::None,
         1 => odradek_store::Durability::Written,
@@ -227,7 +227,8 @@ pub fn append_local(
 pub fn append_error_code(tp: TopicPartition, error: &AppendError) -> ErrorCode {
     let code = error.code();
     if code == ErrorCode::KafkaStorageError {
-        tracing::error!(partition = %tp, %error, "append refused");
+        // Said once, as an error, where it came about.
+        tracing::debug!(partition = %tp, %error, "append refused");
     }
     code
 }

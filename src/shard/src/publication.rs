@@ -49,6 +49,8 @@ async fn follow(shard: &Rc<Shard>, image: &Image, topic: &Topic) {
         let spec = spec_of(shard, image, topic, *index);
         match shard.store().partition(TopicPartition::new(topic.id, *index)) {
             Some(open) => open.set_config(spec.config),
+            // One that could not be opened stays as it is.
+            None if shard.store().closed(spec.tp).is_some() => {}
             None => missing.push(spec),
         }
     }
@@ -77,7 +79,7 @@ async fn delete(shard: &Rc<Shard>, topic: &Topic) {
 
 async fn delete_partition(shard: &Rc<Shard>, topic: TopicId, index: PartitionIndex) {
     let tp = TopicPartition::new(topic, index);
-    if shard.store().partition(tp).is_some()
+    if (shard.store().partition(tp).is_some() || shard.store().closed(tp).is_some())
         && let Err(error) = shard.store().delete(tp).await
     {
         tracing::error!(partition = %tp, %error, "the partition's files could not be deleted");

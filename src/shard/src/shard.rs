@@ -21,6 +21,7 @@ use odradek_ring::{ListenOptions, Ring};
 use odradek_settings::{Advertise, Settings};
 use odradek_store::{Partition, Store};
 use odradek_txn::TxnConfig;
+use odradek_wire::ErrorCode;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -102,6 +103,12 @@ impl Shard {
     /// A partition of this shard. `None` also while the store is opening: other shards may be up already and ask.
     pub fn partition(&self, tp: TopicPartition) -> Option<Partition> {
         self.store.get()?.partition(tp)
+    }
+
+    /// What to say of a partition that this shard should have and [`Shard::partition`] does not give: one that could not be opened is offline.
+    pub fn missing(&self, tp: TopicPartition) -> ErrorCode {
+        let closed = self.store.get().and_then(|store| store.closed(tp));
+        closed.map_or(ErrorCode::NotLeaderOrFollower, |error| error.code())
     }
 
     pub fn store_if_open(&self) -> Option<&Store> {
@@ -222,6 +229,7 @@ impl Shard {
                     Reply::News
                 }
                 Call::Partition(tp, call) => Reply::Partition(crate::partitions::answer(&shard, tp, call).await),
+                Call::LogDirs(wanted) => Reply::LogDirs(crate::log_dirs::of(&shard, wanted.as_ref())),
                 Call::Forward(forwarded) => crate::coordinators::serve_forwarded(&shard, forwarded).await,
                 Call::Groups(call) => Reply::Groups(Box::new(crate::coordinators::groups::serve(&shard, *call).await)),
             };

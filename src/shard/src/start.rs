@@ -235,6 +235,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         unflushed_bytes_max: settings.unflushed_bytes_max() as u64,
         open_files_max: settings.open_files_max(),
         read_ahead_bytes: settings.read_ahead_bytes(),
+        disk_reserve_bytes: settings.disk_reserve_bytes(),
         ..StoreConfig::default()
     }
 }

@@ -16,6 +16,8 @@ pub(super) const ROWS: &[Setting] = &[
         .between(65_536, i64::MAX),
     Setting::new("odradek.direct.io", String, "auto", "Direct I/O for journal and segments: `auto` uses it where the file system has it, `required` refuses to start without it, `off` never uses it.")
         .rule(Rule::OneOf(&["auto", "required", "off"])).high(),
+    Setting::new("odradek.disk.reserve.bytes", Long, "33554432", "Free bytes of each file system that records do not take, so that state, indexes and checkpoints can be written when it is full. Below it produces are refused until there is room. 0 holds nothing back.")
+        .at_least(0),
     Setting::new("odradek.journal.block.bytes", Int, "1048576", "Largest journal write in bytes: what arrives while a write is under way joins the next block up to this size.")
         .between(65_536, 64 * MIB).low(),
     Setting::new("odradek.journal.bytes", Long, "134217728", "Bytes of journal per shard. The files are written once in full and then recycled.").between(4 * MIB, i64::MAX),

@@ -27,8 +27,11 @@ pub async fn read_all(shard: &Rc<Shard>, call: &ReadCall) -> Vec<ReadOutcome> {
 
 async fn read_one(shard: &Rc<Shard>, item: &ReadItem, room: usize, at_least_one: bool, read_committed: bool) -> ReadOutcome {
     let Some(partition) = shard.partition(item.tp) else {
-        return ReadOutcome::failed(ErrorCode::NotLeaderOrFollower);
+        return ReadOutcome::failed(shard.missing(item.tp));
     };
+    if let Err(error) = partition.check() {
+        return ReadOutcome::failed(error.code());
+    }
     if let Err(error) = check_epoch(item.current_leader_epoch, item.leader_epoch) {
         return ReadOutcome::failed(error);
     }
@@ -84,7 +87,10 @@ fn divergence(partition: &Partition, marks: &Marks, item: &ReadItem) -> Option<(
 
 fn read_error_code(item: &ReadItem, error: &ReadError) -> ErrorCode {
     let code = error.code();
-    if !matches!(code, ErrorCode::OffsetOutOfRange | ErrorCode::NotLeaderOrFollower | ErrorCode::UnknownTopicOrPartition) {
+    if !matches!(
+        code,
+        ErrorCode::OffsetOutOfRange | ErrorCode::NotLeaderOrFollower | ErrorCode::UnknownTopicOrPartition | ErrorCode::CorruptMessage
+    ) {
         tracing::error!(partition = %item.tp, offset = %item.offset, %error, "read failed");
     }
     code
@@ -99,6 +105,9 @@ pub async fn watch(shard: &Rc<Shard>, call: WatchCall) {
             let Some(partition) = shard.partition(*tp) else { return };
             // Listen first, look then: nothing can slip in between.
             news.push(partition.changed().listen().boxed_local());
+            if partition.check().is_err() {
+                return;
+            }
             let marks = partition.marks();
             let end = if call.read_committed { marks.last_stable.0 } else { marks.high_watermark.0 };
             if end > *seen || marks.log_start.0 > *seen {

@@ -1,16 +1,16 @@
-//! DescribeLogDirs (key 35, KIP-113): what the log directories hold.
+//! DescribeLogDirs (key 35, KIP-113, KIP-827): what the log directories hold.
 
 use crate::answer::Answer;
 use crate::dispatch::{Close, Context};
-use crate::messages::{PartitionCall, PartitionReply};
-use crate::partitions;
+use crate::log_dirs;
+use crate::messages::LogDir;
 use crate::shard::Shard;
-use odradek_base::{PartitionIndex, TopicPartition};
+use odradek_base::{PartitionIndex, TopicId, TopicPartition};
 use odradek_store::Space;
-use odradek_wire::StrBytes;
 use odradek_wire::messages::describe_log_dirs_response::{DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic};
 use odradek_wire::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use std::collections::BTreeMap;
+use odradek_wire::{ErrorCode, StrBytes};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Kafka's "not known" for sizes of volumes (`DescribeLogDirsResponse.UNKNOWN_VOLUME_BYTES`).
@@ -18,55 +18,42 @@ const UNKNOWN_BYTES: i64 = -1;
 
 pub async fn handle(shard: &Rc<Shard>, context: &Context<'_>) -> Result<Answer, Close> {
     let request: DescribeLogDirsRequest = context.parse()?;
-    let mut wanted: Vec<(String, i32)> = Vec::new();
-    match &request.topics {
-        Some(topics) => {
-            for topic in topics {
-                wanted.extend(topic.partitions.iter().map(|partition| (topic.topic.0.to_string(), *partition)));
-            }
-        }
-        None => {
-            let image = shard.image();
-            for topic in image.topics() {
-                wanted.extend((0..topic.partitions.len() as i32).map(|partition| (topic.name.to_string(), partition)));
-            }
-        }
-    }
-    let mut directories: BTreeMap<String, BTreeMap<String, Vec<DescribeLogDirsPartition>>> =
-        shard.config.log_dirs.iter().map(|dir| (dir.display().to_string(), BTreeMap::new())).collect();
-    for (name, index) in wanted {
-        let Some(topic) = shard.topics.by_name(shard, &name) else { continue };
-        let Some(route) = topic.partition(PartitionIndex(index)) else { continue };
-        if !shard.serves(route) {
-            continue;
-        }
-        let reply = if route.shard == shard.id {
-            partitions::answer(shard, TopicPartition::new(topic.id, PartitionIndex(index)), PartitionCall::Describe).await
-        } else {
-            partitions::ask(shard, &Ok(topic), index, |_| PartitionCall::Describe).await
-        };
-        if let PartitionReply::Description { directory, size_bytes } = reply {
-            let row = DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(size_bytes as i64);
-            directories.entry(directory).or_default().entry(name).or_default().push(row);
-        }
-    }
-    let mut results = Vec::with_capacity(directories.len());
-    for (directory, topics) in directories {
-        let space = odradek_store::space(std::path::Path::new(&directory)).ok();
-        let bytes = |of: fn(&Space) -> u64| space.as_ref().map_or(UNKNOWN_BYTES, |space| of(space) as i64);
-        let topics = topics
-            .into_iter()
-            .map(|(name, partitions)| {
-                DescribeLogDirsTopic::default().with_name(StrBytes::from_string(name).into()).with_partitions(partitions)
-            })
-            .collect();
-        results.push(
-            DescribeLogDirsResult::default()
-                .with_log_dir(StrBytes::from_string(directory))
-                .with_topics(topics)
-                .with_total_bytes(bytes(|space| space.total_bytes))
-                .with_usable_bytes(bytes(|space| space.usable_bytes)),
-        );
+    let image = shard.image();
+    let wanted: Option<BTreeSet<TopicPartition>> = request.topics.as_ref().map(|topics| {
+        let known = topics.iter().filter_map(|asked| Some((image.topic(&asked.topic.0)?.id, &asked.partitions)));
+        known.flat_map(|(id, indexes)| indexes.iter().map(move |index| TopicPartition::new(id, PartitionIndex(*index)))).collect()
+    });
+    let mut results = Vec::new();
+    for dir in log_dirs::of_broker(shard, wanted.as_ref()).await {
+        results.push(result_of(&image, dir));
     }
     context.respond(&DescribeLogDirsResponse::default().with_results(results))
+}
+
+fn result_of(image: &odradek_cluster::Image, dir: LogDir) -> DescribeLogDirsResult {
+    let result = DescribeLogDirsResult::default()
+        .with_log_dir(StrBytes::from_string(dir.path.display().to_string()))
+        .with_total_bytes(UNKNOWN_BYTES)
+        .with_usable_bytes(UNKNOWN_BYTES);
+    if dir.offline {
+        return result.with_error_code(ErrorCode::KafkaStorageError.code());
+    }
+    let mut topics: BTreeMap<TopicId, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    for replica in dir.replicas {
+        let row = DescribeLogDirsPartition::default()
+            .with_partition_index(replica.tp.partition.get())
+            .with_partition_size(replica.size_bytes as i64)
+            .with_offset_lag(replica.offset_lag)
+            .with_is_future_key(replica.is_future);
+        topics.entry(replica.tp.topic).or_default().push(row);
+    }
+    let topics = topics.into_iter().filter_map(|(id, partitions)| {
+        let name = StrBytes::from_string(image.topic_by_id(id)?.name.to_string());
+        Some(DescribeLogDirsTopic::default().with_name(name.into()).with_partitions(partitions))
+    });
+    let result = result.with_topics(topics.collect());
+    match odradek_store::space(&dir.path) {
+        Ok(Space { total_bytes, usable_bytes }) => result.with_total_bytes(total_bytes as i64).with_usable_bytes(usable_bytes as i64),
+        Err(_) => result,
+    }
 }
