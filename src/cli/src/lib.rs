@@ -11,6 +11,7 @@
 mod commands;
 mod console;
 mod datetime;
+mod shell;
 mod signals;
 mod stdin_lines;
 pub mod tools;
@@ -63,6 +64,10 @@ pub fn run(args: impl Iterator<Item = OsString>, program: Program) -> ExitCode {
         }
     };
     let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(EXIT_USAGE) };
+    // These two are about the whole command tree, which only this place knows.
+    if name == "completions" || name == "man" {
+        return shell::run(name, arguments, command(&program));
+    }
     match program.subcommands.into_iter().find(|s| s.command.get_name() == name) {
         Some(theirs) => (theirs.run)(arguments),
         None => commands::run(name, arguments),
@@ -83,7 +88,7 @@ pub fn command(program: &Program) -> Command {
     for theirs in &program.subcommands {
         command = command.subcommand(theirs.command.clone());
     }
-    command.subcommands(commands::commands())
+    command.subcommands(commands::commands()).subcommands(shell::commands())
 }
 
 fn text_arguments(args: &[OsString]) -> Vec<String> {
