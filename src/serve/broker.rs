@@ -2,6 +2,7 @@
 
 use super::data_dir::{DataDir, DataDirError};
 use super::machine::{self, Core};
+use super::notify::Pulse;
 use super::shards::{self, Ready, Running, ShardsError, Stopper};
 use odradek_background::{Background, StartError};
 use odradek_settings::Settings;
@@ -50,9 +51,15 @@ impl Broker {
         let data = DataDir::open(&settings, shards)?;
         let config = Arc::new(NodeConfig::new(settings.clone(), shards, bootstrap_addresses(&settings)?));
         let probe_dir = config.log_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
-        let (background, background_thread) = Background::start(&probe_dir)?;
+        let (background, background_thread) = match settings.pin() {
+            true => machine::beside_shards(&cores, usize::from(shards), || Background::start(&probe_dir))?,
+            false => Background::start(&probe_dir)?,
+        };
         let running = shards::start(&config, &data.cluster_id, &cores, &background)?;
         let ready = running.wait_ready()?;
+        if settings.pin() && machine::several_numa_nodes(&cores) {
+            machine::warn_of_remote(cores.get(..usize::from(shards)).unwrap_or(&cores), &config.log_dirs);
+        }
         let cluster_id = data.cluster_id.clone();
         Ok(Self { config, cluster_id, cores, ready, running, background, background_thread, _data: data })
     }
@@ -60,6 +67,11 @@ impl Broker {
     /// Ends the broker from any thread.
     pub fn stopper(&self) -> Stopper {
         self.running.stopper()
+    }
+
+    /// The shards' signs of life, for a watchdog.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        self.running.pulses()
     }
 
     /// Waits until the broker was told to stop and has flushed everything.

@@ -4,6 +4,7 @@ mod banner;
 pub mod broker;
 pub mod data_dir;
 pub mod machine;
+mod notify;
 pub mod shards;
 
 use broker::{Broker, BrokerError};
@@ -37,6 +38,8 @@ enum ServeError {
     Broker(#[from] BrokerError),
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),
+    #[error("the watchdog's thread could not be started: {0}")]
+    Watchdog(std::io::Error),
 }
 
 pub fn run(args: &ServeArgs) -> ExitCode {
@@ -60,11 +63,17 @@ fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     banner::print(&broker, started.elapsed());
 
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServeError::Signals)?;
+    // From here on a signal ends the broker in order: the service manager may count on it.
+    notify::ready(&format!("serving with {} shards after {} ms", broker.config.shards, started.elapsed().as_millis()));
+    let watchdog = notify::Watchdog::start(broker.pulses()).map_err(ServeError::Watchdog)?;
+    let on_stopping = watchdog.on_stopping();
     let handle = signals.handle();
     let stopper = broker.stopper();
     let waiter = std::thread::spawn(move || {
         for signal in signals.forever() {
             tracing::info!(signal, "stopping: finishing what is in flight, then flushing");
+            on_stopping.set();
+            notify::stopping();
             stopper.stop();
         }
     });

@@ -1,10 +1,11 @@
 //! One pinned thread per shard.
 
-use super::machine::Core;
+use super::machine::{self, Core};
+use super::notify::{self, Pulse};
 use odradek_background::Background;
 use odradek_base::ShardId;
 use odradek_ring::mesh::mesh;
-use odradek_ring::{Ring, RingConfig, RingError};
+use odradek_ring::{Ring, RingConfig, RingError, numa};
 use odradek_shard::config::NodeConfig;
 use odradek_shard::messages::Message;
 use odradek_shard::start::{self, Event, Start, StartError};
@@ -49,6 +50,7 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     events: mpsc::Receiver<Told>,
     stopper: Stopper,
+    pulses: Vec<Pulse>,
     shards: usize,
 }
 
@@ -68,6 +70,8 @@ impl Stopper {
 pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], background: &Background) -> Result<Running, ShardsError> {
     let ports = mesh::<Message>(usize::from(config.shards), MESH_CAPACITY);
     let mut stopper = Stopper::default();
+    let mut pulses = Vec::new();
+    let several_nodes = machine::several_numa_nodes(cores);
     let (tell, events) = mpsc::channel();
     let mut threads = Vec::with_capacity(ports.len());
     for (at, port) in ports.into_iter().enumerate() {
@@ -76,6 +80,8 @@ pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], backgro
         let (config, cluster_id, background, tell) = (config.clone(), cluster_id.to_string(), background.clone(), tell.clone());
         let stop = StopSignal::default();
         stopper.0.push(stop.clone());
+        let pulse = notify::watchdog_wanted().then(Pulse::default);
+        pulses.extend(pulse.clone());
         let thread = std::thread::Builder::new()
             .name(format!("shard-{id}"))
             .spawn(move || {
@@ -83,6 +89,17 @@ pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], backgro
                     && !core_affinity::set_for_current(core.id)
                 {
                     tracing::warn!(shard = id, core = core.id.id, "the thread could not be pinned to its core");
+                }
+                // Before the ring: its buffers are the first large memory of the shard.
+                if several_nodes
+                    && let Some(node) = core.and_then(|core| core.numa_node)
+                    && let Err(error) = numa::prefer_memory_of(node)
+                {
+                    tracing::warn!(
+                        shard = id,
+                        node,
+                        "memory may come from another NUMA node: {error}; in a container the seccomp profile must allow set_mempolicy"
+                    );
                 }
                 let ring = match Ring::new(ring_config(&config)) {
                     Ok(ring) => ring,
@@ -95,6 +112,9 @@ pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], backgro
                     // Nobody listens any more when the node has given up on starting.
                     let _ = tell.send(Told::Event(event));
                 });
+                if let Some(pulse) = pulse {
+                    ring.spawn(pulse.beat(ring.clone()));
+                }
                 let start = Start { id: ShardId(id), config, cluster_id, port, background: Some(background), stop, on_event };
                 ring.block_on(start::run(ring.clone(), start));
                 // Tasks hold the ring: without this its listeners would stay open as long as the process lives.
@@ -103,7 +123,7 @@ pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], backgro
             .map_err(ShardsError::Thread)?;
         threads.push(thread);
     }
-    Ok(Running { threads, events, stopper, shards: usize::from(config.shards) })
+    Ok(Running { threads, events, stopper, pulses, shards: usize::from(config.shards) })
 }
 
 fn ring_config(config: &NodeConfig) -> RingConfig {
@@ -118,6 +138,11 @@ fn ring_config(config: &NodeConfig) -> RingConfig {
 impl Running {
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// The shards' signs of life; none where no watchdog asks for them.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        self.pulses.clone()
     }
 
     /// Waits until every shard serves.

@@ -23,6 +23,7 @@ mod executor;
 mod file;
 pub mod mesh;
 mod net;
+pub mod numa;
 mod remote;
 mod ring;
 pub mod sim;

@@ -17,6 +17,7 @@ pub mod cpu_list;
 pub mod disk;
 pub mod machine;
 pub mod plan;
+pub mod remote;
 mod root;
 mod table;
 
