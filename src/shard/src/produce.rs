@@ -6,6 +6,7 @@
 //! appended there.
 
 use crate::answer::Answer;
+use crate::background_jobs;
 use crate::dispatch::{Close, Context};
 use crate::messages::{AppendCall, AppendItem, AppendOutcome, Call, Reply};
 use crate::shard::Shard;
@@ -22,6 +23,9 @@ use std::rc::Rc;
 
 /// Bytes of decompressed records that are checked before other work gets its turn.
 const VALIDATION_SLICE_BYTES: usize = 256 * 1024;
+
+/// Largest batch, as it arrives, that is written anew in a fast codec on the shard itself; others go to the background plane.
+const RECOMPRESSED_HERE_BYTES_MAX: usize = 4096;
 
 /// Room that the answer of one partition takes, in bytes.
 const PARTITION_ANSWER_BYTES: usize = 64;
@@ -185,9 +189,17 @@ async fn append_one(
     Ok(Some((response_of(wanted.index, &outcome), wait)))
 }
 
-/// Checks records, giving others a turn between slices: a small frame may expand to very many records.
+/// Checks records, giving others a turn between slices: a small frame may expand to very many records. What has to be compressed anew is checked on the
+/// background plane, unless it is little: a codec may take long for a single slice. The connection's next request waits, so its order stays.
 async fn check(shard: &Shard, records: Bytes, rules: ValidationRules, now: Timestamp) -> Result<ValidBatch, BatchError> {
-    let mut validator = Validator::new(records, rules, now);
+    let mut validator = Validator::new(records.clone(), rules, now);
+    let long = records.len() > RECOMPRESSED_HERE_BYTES_MAX || rules.compression.is_some_and(|target| target.is_slow());
+    if let Some(background) = shard.background.as_ref().filter(|_| long && validator.recompresses()) {
+        let checked = background_jobs::compute(background, move || validate::validate(&records, &rules, now)).await;
+        if let Some(result) = checked {
+            return result;
+        }
+    }
     loop {
         match validator.step(VALIDATION_SLICE_BYTES) {
             std::task::Poll::Ready(result) => return result,
@@ -208,7 +220,7 @@ pub fn append_local(
     let partition = shard.partition(tp).ok_or_else(|| shard.missing(tp))?;
     let durability = match acks {
         0 => odradek_store::Durability::None,
-        1 => odradek_store::Durability::Written,
+        1 if !flush_due(&partition, batch) => odradek_store::Durability::Written,
         _ => odradek_store::Durability::Durable,
     };
     let appended = partition
@@ -221,6 +233,14 @@ pub fn append_local(
     };
     let ticket = (acks != 0).then_some(appended.ticket);
     Ok((outcome, partition, ticket))
+}
+
+/// Whether `flush.messages` asks for a flush before an append of `batch` is answered. `flush.ms` needs no such care: a journal block that nobody waits for
+/// is flushed as soon as it is written.
+fn flush_due(partition: &Partition, batch: &ValidBatch) -> bool {
+    let marks = partition.marks();
+    let unflushed = marks.appended.get() - marks.durable.get() + i64::from(batch.record_count);
+    unflushed >= partition.config().flush_messages
 }
 
 /// Kafka's code for a refused append.

@@ -36,6 +36,9 @@ pub(crate) async fn write_plan(shared: &Shared, partition: &PartitionShared, pla
     if created {
         shared.ring.sync_dir(&partition.path).await.map_err(|error| StoreError::io("flush", &partition.path, error))?;
     }
+    if created {
+        preallocate(partition, &file, &path).await?;
+    }
     let start = align_down(plan.position);
     let head = (plan.position - start) as usize;
     let mut staging = AlignedBuf::zeroed(head + plan.bytes as usize);
@@ -62,6 +65,24 @@ pub(crate) async fn write_plan(shared: &Shared, partition: &PartitionShared, pla
     file.write_at(vec![staging.freeze()], start, Sync::No).await.map_err(|error| StoreError::io("write", &path, error))?;
     shared.counters.segment_write(bytes);
     Ok(file)
+}
+
+/// `preallocate`: reserves the space of a new segment, so that writes do not extend it and it cannot run out. What is not used goes with the padding.
+async fn preallocate(partition: &PartitionShared, file: &File, path: &Path) -> Result<(), StoreError> {
+    let bytes = {
+        let log = partition.log.borrow();
+        if !log.config().preallocate {
+            return Ok(());
+        }
+        u64::from(log.config().segment_bytes)
+    };
+    match file.allocate(bytes).await {
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+            tracing::warn!(file = %path.display(), "the file system cannot preallocate: the segment grows as it is written");
+            Ok(())
+        }
+        other => other.map_err(|error| StoreError::io("allocate", path, error)),
+    }
 }
 
 /// Cuts the zeros behind the content of a segment file.

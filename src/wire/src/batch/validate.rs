@@ -173,6 +173,12 @@ impl Validator {
         Self { records, rules, now, walk: None }
     }
 
+    /// Whether the records have to be written anew in another codec.
+    pub fn recompresses(&self) -> bool {
+        let codec = BatchView::parse(&self.records).ok().and_then(|view| view.compression());
+        self.rules.compression.is_some_and(|target| codec.is_some_and(|codec| codec != target.codec))
+    }
+
     /// Goes on for about `budget_bytes` of (decompressed) records. After `Ready` the validator is spent and starts over.
     pub fn step(&mut self, budget_bytes: usize) -> Poll<Result<ValidBatch, BatchError>> {
         match self.try_step(budget_bytes) {

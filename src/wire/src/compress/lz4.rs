@@ -21,6 +21,20 @@ pub(super) fn frame_info() -> FrameInfo {
     FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB)
 }
 
+/// The largest level of the high compressor; Kafka's 13 to 17 mean the same.
+const HIGH_LEVEL_MAX: u32 = 12;
+
+/// The same frame, at a level of the high compressor (`Lz4BlockOutputStream` with another level than 9).
+pub(super) fn high_encoder<W: std::io::Write>(level: i32, out: W) -> std::io::Result<lz4::Encoder<W>> {
+    lz4::EncoderBuilder::new()
+        .level(level.unsigned_abs().min(HIGH_LEVEL_MAX))
+        .block_mode(lz4::BlockMode::Independent)
+        .block_size(lz4::BlockSize::Max64KB)
+        .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
+        .checksum(lz4::ContentChecksum::NoChecksum)
+        .build(out)
+}
+
 /// Walks the block lengths up to the end mark, without decompressing: the decoder takes a frame that is cut off between blocks for a
 /// complete one. Block contents and checksums are the decoder's part.
 pub(super) fn check_frame(input: &[u8]) -> Result<(), &'static str> {

@@ -170,8 +170,21 @@ pub fn decompress(codec: Codec, input: &Bytes, max_bytes: usize) -> Result<Bytes
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Compression {
     pub codec: Codec,
-    /// `compression.gzip.level` (-1, 1 to 9) or `compression.zstd.level` (-131072 to 22); lz4 and snappy have one level here.
+    /// `compression.gzip.level` (-1, 1 to 9), `compression.lz4.level` (1 to 17) or `compression.zstd.level` (-131072 to 22); snappy has none.
     pub level: Option<i32>,
+}
+
+impl Compression {
+    /// Whether it takes much more than a microsecond per KiB: at high levels codecs search for long.
+    pub fn is_slow(&self) -> bool {
+        let level = self.level.unwrap_or(-1);
+        match self.codec {
+            Codec::None | Codec::Snappy => false,
+            Codec::Gzip => level > GZIP_LEVEL_DEFAULT as i32,
+            Codec::Lz4 => self.level.is_some_and(|level| level != LZ4_LEVEL_DEFAULT),
+            Codec::Zstd => level > ZSTD_LEVEL_DEFAULT,
+        }
+    }
 }
 
 impl From<Codec> for Compression {
@@ -183,6 +196,11 @@ impl From<Codec> for Compression {
 const GZIP_LEVEL_DEFAULT: u32 = 6;
 const GZIP_LEVEL_MAX: i32 = 9;
 const ZSTD_LEVEL_DEFAULT: i32 = 3;
+/// The level that Kafka means by its fast compressor; every other one is a level of the high compressor.
+const LZ4_LEVEL_DEFAULT: i32 = 9;
+/// Window of what is written at high zstd levels, as a power of two: 2 MiB, that of the default level. The levels' own windows of up to 128 MiB would take
+/// several times as much memory, for batches of a megabyte or so.
+const ZSTD_WRITTEN_WINDOW_LOG: u32 = 21;
 
 /// Writes a codec's format as a stream into memory, up to a bound.
 pub struct Compressor {
@@ -195,6 +213,7 @@ enum Sink {
     Gzip(flate2::write::GzEncoder<BoundedVec>),
     Snappy(Box<snappy::Writer>, BoundedVec),
     Lz4(Box<lz4_flex::frame::FrameEncoder<BoundedVec>>),
+    Lz4High(::lz4::Encoder<BoundedVec>),
     Zstd(zstd::stream::write::Encoder<'static, BoundedVec>),
 }
 
@@ -210,10 +229,18 @@ impl Compressor {
                 Sink::Gzip(flate2::write::GzEncoder::new(out, flate2::Compression::new(level)))
             }
             Codec::Snappy => Sink::Snappy(Box::new(snappy::Writer::new()), out),
+            Codec::Lz4 if compression.is_slow() => {
+                let level = compression.level.unwrap_or(LZ4_LEVEL_DEFAULT);
+                Sink::Lz4High(lz4::high_encoder(level, out).map_err(|error| corrupt(Codec::Lz4, &error))?)
+            }
             Codec::Lz4 => Sink::Lz4(Box::new(lz4_flex::frame::FrameEncoder::with_frame_info(lz4::frame_info(), out))),
             Codec::Zstd => {
                 let level = compression.level.unwrap_or(ZSTD_LEVEL_DEFAULT);
-                Sink::Zstd(zstd::stream::write::Encoder::new(out, level).map_err(|error| corrupt(Codec::Zstd, &error))?)
+                let mut encoder = zstd::stream::write::Encoder::new(out, level).map_err(|error| corrupt(Codec::Zstd, &error))?;
+                if compression.is_slow() {
+                    encoder.window_log(ZSTD_WRITTEN_WINDOW_LOG).map_err(|error| corrupt(Codec::Zstd, &error))?;
+                }
+                Sink::Zstd(encoder)
             }
         };
         Ok(Self { codec: compression.codec, sink })
@@ -225,6 +252,7 @@ impl Compressor {
             Sink::Gzip(encoder) => encoder.write_all(bytes),
             Sink::Snappy(writer, out) => writer.write(bytes, out),
             Sink::Lz4(encoder) => encoder.write_all(bytes),
+            Sink::Lz4High(encoder) => encoder.write_all(bytes),
             Sink::Zstd(encoder) => encoder.write_all(bytes),
         };
         written.map_err(|error| corrupt(self.codec, &error))?;
@@ -236,6 +264,7 @@ impl Compressor {
             Sink::None(out) | Sink::Snappy(_, out) => out,
             Sink::Gzip(encoder) => encoder.get_ref(),
             Sink::Lz4(encoder) => encoder.get_ref(),
+            Sink::Lz4High(encoder) => encoder.writer(),
             Sink::Zstd(encoder) => encoder.get_ref(),
         }
     }
@@ -247,6 +276,10 @@ impl Compressor {
             Sink::Gzip(encoder) => encoder.finish(),
             Sink::Snappy(mut writer, mut out) => writer.finish(&mut out).map(|()| out),
             Sink::Lz4(encoder) => encoder.finish().map_err(io::Error::other),
+            Sink::Lz4High(encoder) => {
+                let (out, ended) = encoder.finish();
+                ended.map(|()| out)
+            }
             Sink::Zstd(encoder) => encoder.finish(),
         };
         let out = out.map_err(|error| corrupt(self.codec, &error))?;

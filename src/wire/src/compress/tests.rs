@@ -17,12 +17,23 @@ fn what_goes_in_comes_out() {
     for codec in Codec::ALL {
         for bytes in [0, 1, 100, 32 * 1024, 32 * 1024 + 1, 300_000] {
             let input = text(bytes);
-            for level in [None, Some(1), Some(9)] {
+            for level in [None, Some(1), Some(6), Some(9), Some(17)] {
                 let packed = compress(Compression { codec, level }, &input).expect("into memory");
                 assert_eq!(unpack(codec, &packed, bytes).expect("valid"), input, "{codec} {bytes}");
             }
         }
     }
+}
+
+#[test]
+fn levels_differ() {
+    let input = text(300_000);
+    let size = |codec, level| compress(Compression { codec, level: Some(level) }, &input).expect("into memory").len();
+    // 9 is lz4's fast compressor, every other level the high one.
+    assert!(size(Codec::Lz4, 12) < size(Codec::Lz4, 9) && size(Codec::Lz4, 17) == size(Codec::Lz4, 12));
+    assert!(size(Codec::Gzip, 9) < size(Codec::Gzip, 1));
+    assert!(size(Codec::Zstd, 22) < size(Codec::Zstd, -5));
+    assert_eq!(compress(Codec::Lz4, &input).expect("into memory").len(), size(Codec::Lz4, 9));
 }
 
 #[test]
