@@ -54,8 +54,6 @@ pub struct StoreConfig {
     pub unflushed_bytes_max: u64,
     /// Segment and index files open at once.
     pub open_files_max: usize,
-    /// Most bytes read of one index file; what is beyond is found by scanning.
-    pub index_read_bytes_max: usize,
     /// Cold reads in flight at once.
     pub cold_reads_max: u64,
     /// Cold data kept for the next read of a sequential reader, in bytes.
@@ -83,7 +81,6 @@ impl Default for StoreConfig {
             tail_cache_bytes: 256 << 20,
             unflushed_bytes_max: 128 << 20,
             open_files_max: 1024,
-            index_read_bytes_max: 16 << 20,
             cold_reads_max: 8,
             read_ahead_bytes: 16 << 20,
             flush_age: Duration::from_secs(30),

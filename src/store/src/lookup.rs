@@ -1,4 +1,5 @@
-//! Finding offsets by time, through the time index and one stretch of the segment.
+//! Finding offsets by time: the time index says which index interval, the offset index where that begins, and one stretch of the segment is read.
+//! What that costs does not depend on the segment's size.
 
 use crate::error::{ReadError, StoreError};
 use crate::index_lookup;
@@ -7,11 +8,12 @@ use crate::shared::{PartitionShared, Shared};
 use bytes::Bytes;
 use odradek_base::{LeaderEpoch, Offset, Timestamp};
 use odradek_log::lookup::{TimestampAndOffset, first_at_or_after};
+use odradek_log::segment::meta::Segment;
 use odradek_wire::batch::BatchView;
 use std::rc::Rc;
 
 /// Bytes per read while scanning from an index entry on.
-const SCAN_BYTES: usize = 256 << 10;
+const SCAN_BYTES: usize = 64 << 10;
 
 type Found = Option<(Timestamp, Offset, LeaderEpoch)>;
 
@@ -20,14 +22,53 @@ pub(crate) async fn offset_for_timestamp(
     partition: &Rc<PartitionShared>,
     target: Timestamp,
 ) -> Result<Found, ReadError> {
-    let (marks, candidate) = {
-        let log = partition.log.borrow();
-        let candidate = log.first_segment_with_timestamp(target).and_then(|at| log.segments().get(at)).map(|segment| segment.base_offset);
-        (log.marks(), candidate)
+    let marks = partition.log.borrow().marks();
+    let (start, end) = (marks.log_start.offset(), marks.durable.offset());
+    let mut after = None;
+    // Usually the first candidate has it; its records of that time may also lie before the log start, or not be durable yet.
+    while let Some(segment) = next_candidate(partition, target, after) {
+        if let Some(found) = find_in_segment(shared, partition, segment, target, start, end).await? {
+            return Ok(Some(found));
+        }
+        after = Some(segment);
+    }
+    Ok(None)
+}
+
+/// Base offset of the first segment behind `after` with a timestamp of `target` or later.
+fn next_candidate(partition: &PartitionShared, target: Timestamp, after: Option<Offset>) -> Option<Offset> {
+    let log = partition.log.borrow();
+    let candidate = |segment: &&Segment| {
+        !segment.is_empty() && segment.max_timestamp >= target && after.is_none_or(|after| segment.base_offset > after)
     };
-    let Some(segment) = candidate else { return Ok(None) };
-    let from = index_lookup::offset_for_time(shared, partition, segment, target).await.map_err(ReadError::Io)?;
-    scan(shared, partition, from.max(marks.log_start.offset()), marks.durable.offset(), target).await
+    log.segments().iter().find(candidate).map(|segment| segment.base_offset)
+}
+
+/// The first record of a segment with a timestamp of `target` or later, at or after `start` and below `end`.
+async fn find_in_segment(
+    shared: &Rc<Shared>,
+    partition: &Rc<PartitionShared>,
+    segment: Offset,
+    target: Timestamp,
+    start: Offset,
+    end: Offset,
+) -> Result<Found, ReadError> {
+    let next = {
+        let log = partition.log.borrow();
+        log.segment_by_base(segment).and_then(|at| log.segments().get(at)).map_or(segment, |segment| segment.next_offset)
+    };
+    let end = end.min(next);
+    let hint = index_lookup::first_of_time(shared, partition, segment, target).await.map_err(ReadError::Io)?;
+    let upto = hint.upto.map_or(end, |upto| upto.next().min(end));
+    if let Some(found) = scan(shared, partition, hint.from.max(start), upto, target).await? {
+        return Ok(Some(found));
+    }
+    if end < next && start <= hint.from {
+        // The record is not durable yet.
+        return Ok(None);
+    }
+    // Below the log start, or indexes that were not written together: the rest of the segment is looked at.
+    scan(shared, partition, hint.certain_from.max(start), end, target).await
 }
 
 pub(crate) async fn offset_of_max_timestamp(shared: &Rc<Shared>, partition: &Rc<PartitionShared>) -> Result<Found, ReadError> {
@@ -51,7 +92,7 @@ pub(crate) async fn offset_of_max_timestamp(shared: &Rc<Shared>, partition: &Rc<
     Ok(None)
 }
 
-/// The first record at or after `from` with a timestamp of `target` or later.
+/// The first record at or after `from` and below `end` with a timestamp of `target` or later.
 async fn scan(
     shared: &Rc<Shared>,
     partition: &Rc<PartitionShared>,
@@ -76,19 +117,40 @@ async fn scan(
     Ok(None)
 }
 
+/// The first record with the largest timestamp among those below `end`. What is not durable is at the end of the log, in the last segments: of these the
+/// indexes know the largest timestamp up to the last entry below `end`, and the few batches behind that are looked at.
 async fn largest_durable(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, start: Offset, end: Offset) -> Result<Found, ReadError> {
-    // Only what is in flight is not durable: it is at the tail, in memory, and so is what precedes it.
-    let segments: Vec<(Offset, Timestamp, Offset)> = {
+    let segments: Vec<(Offset, Timestamp, bool)> = {
         let log = partition.log.borrow();
-        log.segments().iter().map(|segment| (segment.base_offset, segment.max_timestamp, segment.offset_of_max_timestamp)).collect()
+        let usable = log.segments().iter().filter(|segment| segment.base_offset < end && segment.next_offset > start);
+        usable.map(|segment| (segment.base_offset, segment.max_timestamp, segment.next_offset <= end)).collect()
     };
-    let settled = segments
-        .iter()
-        .filter(|(_, timestamp, offset)| *offset < end && timestamp.get() >= 0)
-        .max_by_key(|(_, timestamp, offset)| (*timestamp, std::cmp::Reverse(*offset)));
-    let active = segments.last().map_or(start, |(base, _, _)| *base).max(start);
-    let mut best: Option<Timestamp> = settled.map(|(_, timestamp, _)| *timestamp);
-    let mut at = active;
+    let mut best: Option<(Timestamp, Offset)> = None;
+    for (base, max_timestamp, whole) in segments {
+        let largest = if whole { Some(max_timestamp) } else { largest_below(shared, partition, base, start, end).await? };
+        if let Some(timestamp) = largest.filter(|timestamp| timestamp.get() >= 0)
+            && best.is_none_or(|(best, _)| timestamp > best)
+        {
+            best = Some((timestamp, base));
+        }
+    }
+    match best {
+        Some((timestamp, segment)) => find_in_segment(shared, partition, segment, timestamp, start, end).await,
+        None => Ok(None),
+    }
+}
+
+/// The largest timestamp of a segment's batches below `end`.
+async fn largest_below(
+    shared: &Rc<Shared>,
+    partition: &Rc<PartitionShared>,
+    segment: Offset,
+    start: Offset,
+    end: Offset,
+) -> Result<Option<Timestamp>, ReadError> {
+    let indexed = index_lookup::last_indexed_below(shared, partition, segment, Some(end)).await.map_err(ReadError::Io)?;
+    let mut best = index_lookup::largest_time_below(shared, partition, segment, indexed).await.map_err(ReadError::Io)?;
+    let mut at = indexed.max(start);
     while at < end {
         let data = reader::read(shared, partition, at, end, SCAN_BYTES, true).await?;
         let before = at;
@@ -102,12 +164,7 @@ async fn largest_durable(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, s
             break;
         }
     }
-    match best {
-        Some(timestamp) if timestamp.get() >= 0 => {
-            scan(shared, partition, settled.map_or(active, |(base, _, _)| *base).min(active).max(start), end, timestamp).await
-        }
-        _ => Ok(None),
-    }
+    Ok(best)
 }
 
 fn whole_batches(parts: &[Bytes]) -> impl Iterator<Item = Bytes> + '_ {

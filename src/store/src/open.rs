@@ -8,6 +8,7 @@ use crate::commit;
 use crate::config::{DirectIo, PartitionSpec, StoreConfig};
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
+use crate::foreign::{Checkpoints, Known};
 use crate::journal_files::{self, JournalFiles};
 use crate::journal_scan;
 use crate::offline::Offline;
@@ -324,6 +325,13 @@ async fn open_partitions(
 ) -> Result<(), StoreError> {
     let mut missing = Vec::new();
     let mut opening = FuturesUnordered::new();
+    let mut checkpoints = Vec::new();
+    if owned.iter().any(|spec| !found.partitions.contains_key(&spec.tp)) {
+        for directory in &shared.config.log_dirs {
+            checkpoints.push(Checkpoints::read(&shared.ring, directory).await?);
+        }
+    }
+    let checkpoints = Rc::new(checkpoints);
     let mut results = Vec::new();
     for spec in owned {
         let state = found.partitions.get(&spec.tp);
@@ -336,15 +344,21 @@ async fn open_partitions(
                 keep_closed(shared, &spec, StoreError::PartitionOffline { partition: spec.tp, reason: reason.to_string() }, report);
             }
             Some(state) if clean || !own_state => {
-                let log = restore(&spec, state, jitter);
+                let mut log = restore(&spec, state, jitter);
+                if state.segments.iter().any(|segment| segment.aborted_entries > 0) {
+                    let log_dir = shared.config.log_dirs.get(usize::from(state.directory)).cloned().unwrap_or_default();
+                    let path = log_dir.join(names::partition_directory(&spec.topic_name, spec.tp.partition));
+                    recovery::restore_aborted(&shared.ring, &path, &mut log).await?;
+                }
                 insert(shared, &spec, usize::from(state.directory), log);
             }
             _ => {
                 let shared = shared.clone();
                 let markers = found.marker.clone();
                 let state = state.cloned();
+                let checkpoints = checkpoints.clone();
                 opening.push(async move {
-                    let result = locate_and_recover(&shared, &spec, state.as_ref(), &markers, jitter).await;
+                    let result = locate_and_recover(&shared, &spec, state.as_ref(), &markers, &checkpoints, jitter).await;
                     (spec, result)
                 });
                 if opening.len() >= RECOVERED_AT_ONCE {
@@ -408,6 +422,7 @@ async fn locate_and_recover(
     spec: &PartitionSpec,
     state: Option<&PartitionState>,
     markers: &[bool],
+    checkpoints: &[Checkpoints],
     jitter: Rng,
 ) -> Recovered {
     let name = names::partition_directory(&spec.topic_name, spec.tp.partition);
@@ -445,7 +460,8 @@ async fn locate_and_recover(
     if let Some(chosen) = chosen {
         let (directory, path) = there.swap_remove(chosen);
         let clean = markers.get(directory).copied().unwrap_or(false);
-        let (log, repairs) = recovery::recover(&shared.ring, &path, spec.tp, spec.config, state, clean, jitter).await?;
+        let known = checkpoints.get(directory).map_or(Known::NOTHING, |checkpoints| checkpoints.of(&spec.topic_name, spec.tp.partition));
+        let (log, repairs) = recovery::recover(&shared.ring, &path, spec.tp, spec.config, state, clean, known, jitter).await?;
         for (_, copy) in there {
             tracing::warn!(used = %path.display(), removed = %copy.display(), "a partition lies in two log directories, as after a move that was interrupted");
             crate::delete::set_aside(shared, &copy, &spec.topic_name, spec.tp.partition).await?;

@@ -5,6 +5,8 @@
 //! the journal. A log that ends *below* its recovery point has lost flushed records: that is damage, and the partition stays closed.
 
 use crate::error::StoreError;
+use crate::foreign::Known;
+use crate::segment_files;
 use bytes::Bytes;
 use odradek_base::{AlignedBuf, Offset, Rng, Timestamp, TopicPartition};
 use odradek_log::LogConfig;
@@ -35,7 +37,8 @@ pub struct Repairs {
     pub bytes_checked: u64,
 }
 
-/// Opens the directory at `path`. `state`: what the shard's state file says of it.
+/// Opens the directory at `path`. `state`: what the shard's state file says of it; `known_outside`: what counts without one.
+#[allow(clippy::too_many_arguments)]
 pub(crate) async fn recover(
     ring: &Ring,
     path: &Path,
@@ -43,6 +46,7 @@ pub(crate) async fn recover(
     config: LogConfig,
     state: Option<&PartitionState>,
     clean: bool,
+    known_outside: Known,
     jitter: Rng,
 ) -> Result<(PartitionLog, Repairs), StoreError> {
     let mut repairs = Repairs::default();
@@ -51,7 +55,7 @@ pub(crate) async fn recover(
         Some(state) => state.flushed,
         // A directory of a broker that stopped cleanly has nothing to check.
         None if clean => Offset(i64::MAX),
-        None => Offset::ZERO,
+        None => known_outside.recovery_point,
     };
     let now = ring.wall_clock();
     let known: BTreeMap<Offset, &odradek_log::state::SegmentState> =
@@ -98,7 +102,7 @@ pub(crate) async fn recover(
         end = start;
     }
     let first = segments.first().map_or(end, |segment| segment.base_offset);
-    let log_start = state.map_or(first, |state| state.log_start.max(first)).min(end);
+    let log_start = state.map_or(known_outside.log_start, |state| state.log_start).max(first).min(end);
     let mut log = assemble(ring, path, tp, config, state, segments, log_start, end, jitter).await?;
     replay_producers(ring, path, &mut log, state, &mut repairs).await?;
     restore_aborted(ring, path, &mut log).await?;
@@ -162,11 +166,11 @@ async fn check_segment(
     let file =
         ring.open(&path, OpenOptions { read: true, write: true, ..OpenOptions::default() }).await.map_err(|error| io("open", error))?;
     let length = file.len().await.map_err(|error| io("inspect", error))?;
-    let offsets = read_optional(ring, &directory.join(names::segment_file(base, names::INDEX))).await?;
-    let times = read_optional(ring, &directory.join(names::segment_file(base, names::TIME_INDEX))).await?;
+    let offset_bytes = read_optional(ring, &directory.join(names::segment_file(base, names::INDEX))).await?;
+    let time_bytes = read_optional(ring, &directory.join(names::segment_file(base, names::TIME_INDEX))).await?;
     let aborted = read_optional(ring, &directory.join(names::segment_file(base, names::TRANSACTION_INDEX))).await?;
-    let (mut offsets, _) = offset_index::decode(&offsets, length);
-    let (mut times, _) = time_index::decode(&times);
+    let (mut offsets, _) = offset_index::decode(&offset_bytes, length);
+    let (mut times, _) = time_index::decode(&time_bytes);
     let aborted = transaction_index::decode(&aborted);
     // Entries of batches that are not known to be flushed are not believed.
     let below = |relative: u32| base.get() + i64::from(relative) < recovery_point.get();
@@ -182,6 +186,10 @@ async fn check_segment(
         offsets.clear();
         times.clear();
     }
+    if times.is_empty() {
+        // A time index that is missing is rebuilt as well, which takes the whole segment.
+        offsets.clear();
+    }
     let start = offsets.last().map_or(0, |entry| u64::from(entry.position));
     let settled = if trusted.is_some() || clean {
         times.len()
@@ -189,6 +197,13 @@ async fn check_segment(
         times.partition_point(|entry| i64::from(entry.relative_offset) <= last_offset)
     };
     times.truncate(settled);
+    // What follows the entries that are believed is the zeros that Kafka allocates ahead, or entries that may not come again.
+    let believed = (offsets.len() * offset_index::ENTRY_BYTES, times.len() * time_index::ENTRY_BYTES);
+    for (extension, is, should) in [(names::INDEX, offset_bytes.len(), believed.0), (names::TIME_INDEX, time_bytes.len(), believed.1)] {
+        if is > should {
+            segment_files::shorten(ring, &directory.join(names::segment_file(base, extension)), should as u64).await?;
+        }
+    }
 
     let mut segment = Segment::new(base, now);
     if let Some(last) = offsets.last() {
@@ -442,18 +457,21 @@ async fn load_snapshot(ring: &Ring, path: &Path, log: &mut PartitionLog, end: Of
     Ok(log.marks().log_start.offset())
 }
 
-async fn restore_aborted(ring: &Ring, path: &Path, log: &mut PartitionLog) -> Result<(), StoreError> {
-    let mut aborted = Vec::new();
+/// Brings the aborted transactions of the index files back into memory, where readers look.
+pub(crate) async fn restore_aborted(ring: &Ring, path: &Path, log: &mut PartitionLog) -> Result<(), StoreError> {
+    let mut files = Vec::new();
+    let mut sizes = BTreeMap::new();
     let bases: Vec<Offset> = log.segments().iter().map(|segment| segment.base_offset).collect();
     for base in bases {
-        aborted.extend(transaction_index::decode(
-            &read_optional(ring, &path.join(names::segment_file(base, names::TRANSACTION_INDEX))).await?,
-        ));
+        let bytes = read_optional(ring, &path.join(names::segment_file(base, names::TRANSACTION_INDEX))).await?;
+        sizes.insert(base, bytes.len());
+        files.push((base, transaction_index::decode(&bytes)));
     }
-    let end = log.marks().appended.offset();
-    aborted.retain(|entry| entry.last_offset < end);
-    if !aborted.is_empty() {
-        log.restore_aborted(aborted);
+    for (base, count) in log.restore_aborted(files) {
+        let should = count * transaction_index::ENTRY_BYTES;
+        if sizes.get(&base).is_some_and(|is| *is > should) {
+            segment_files::shorten(ring, &path.join(names::segment_file(base, names::TRANSACTION_INDEX)), should as u64).await?;
+        }
     }
     Ok(())
 }

@@ -170,6 +170,13 @@ pub(crate) async fn write_plain(ring: &Ring, path: &Path, content: &[u8]) -> Res
     file.write_at(vec![Bytes::copy_from_slice(content)], 0, Sync::No).await.map_err(|error| StoreError::io("write", path, error))
 }
 
+/// Cuts a file to `len` bytes.
+pub(crate) async fn shorten(ring: &Ring, path: &Path, len: u64) -> Result<(), StoreError> {
+    let options = OpenOptions { write: true, ..OpenOptions::default() };
+    let file = ring.open(path, options).await.map_err(|error| StoreError::io("open", path, error))?;
+    file.truncate(len).await.map_err(|error| StoreError::io("truncate", path, error))
+}
+
 /// Removes a file; one that is not there is fine.
 pub(crate) async fn remove(ring: &Ring, path: &Path) -> Result<(), StoreError> {
     match ring.remove_file(path).await {

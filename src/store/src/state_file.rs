@@ -25,7 +25,7 @@ pub(crate) fn file_name(shard: ShardId) -> String {
 }
 
 /// Whether a name in a log directory is a state file.
-pub(crate) fn is_state_file(name: &str) -> bool {
+pub fn is_state_file(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 

@@ -11,6 +11,7 @@ pub(crate) struct Counters {
     flushes: Cell<u64>,
     cold_reads: Cell<u64>,
     cold_read_bytes: Cell<u64>,
+    index_read_bytes: Cell<u64>,
 }
 
 fn add(cell: &Cell<u64>, more: u64) {
@@ -37,6 +38,10 @@ impl Counters {
         add(&self.cold_read_bytes, bytes);
     }
 
+    pub fn index_read(&self, bytes: u64) {
+        add(&self.index_read_bytes, bytes);
+    }
+
     pub fn fill(&self, stats: &mut StoreStats) {
         stats.journal_blocks = self.journal_blocks.get();
         stats.journal_bytes_written = self.journal_bytes.get();
@@ -45,6 +50,7 @@ impl Counters {
         stats.flushes = self.flushes.get();
         stats.cold_reads = self.cold_reads.get();
         stats.cold_read_bytes = self.cold_read_bytes.get();
+        stats.index_read_bytes = self.index_read_bytes.get();
     }
 }
 
@@ -66,6 +72,8 @@ pub struct StoreStats {
     pub flushes: u64,
     pub cold_reads: u64,
     pub cold_read_bytes: u64,
+    /// Read of index files, for lookups.
+    pub index_read_bytes: u64,
 }
 
 impl StoreStats {

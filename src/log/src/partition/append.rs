@@ -132,28 +132,17 @@ impl PartitionLog {
             bytes: bytes.len() as u32,
         };
         self.place(&summary, now);
-        self.note_view(&view, bytes);
+        self.note(&producer_of(&view), view.is_control(), bytes, view.base_offset(), false);
         Ok(true)
-    }
-
-    /// Takes note of the producer of a batch that recovery found in a segment.
-    pub fn note_view(&mut self, view: &BatchView<'_>, bytes: &Bytes) {
-        let producer = ProducerBatch {
-            producer: view.producer_id(),
-            epoch: view.producer_epoch(),
-            base_sequence: view.base_sequence(),
-            last_offset_delta: view.last_offset_delta(),
-            timestamp: view.max_timestamp(),
-            is_transactional: view.is_transactional(),
-        };
-        self.note(&producer, view.is_control(), bytes, view.base_offset());
     }
 
     /// Takes note of a batch that recovery found in a segment and that the producers and epochs may not know.
     pub fn note_recovered(&mut self, view: &BatchView<'_>, bytes: &Bytes) {
         self.epochs_dirty |= view.base_offset() >= self.epochs.entries().last().map_or(Offset::ZERO, |last| last.start)
             && self.epochs.assign(view.leader_epoch(), view.base_offset());
-        self.note_view(view, bytes);
+        self.note(&producer_of(view), view.is_control(), bytes, view.base_offset(), true);
+        // Recovered batches are settled: a transaction that ended in them holds nothing back.
+        self.producers.high_watermark_moved(self.marks.high_watermark.offset());
         self.update_last_stable();
     }
 
@@ -206,10 +195,11 @@ impl PartitionLog {
     }
 
     fn note_producer(&mut self, batch: &ValidBatch, base_offset: Offset, timestamp: Timestamp) {
-        self.note(&producer_batch(batch, timestamp), batch.is_control, &batch.bytes, base_offset);
+        self.note(&producer_batch(batch, timestamp), batch.is_control, &batch.bytes, base_offset, false);
     }
 
-    fn note(&mut self, producer: &ProducerBatch, is_control: bool, bytes: &Bytes, base_offset: Offset) {
+    /// `recovered`: the batch may be of any segment, and [`PartitionLog::restore_aborted`] follows.
+    fn note(&mut self, producer: &ProducerBatch, is_control: bool, bytes: &Bytes, base_offset: Offset, recovered: bool) {
         if producer.producer.get() < 0 {
             return;
         }
@@ -226,9 +216,22 @@ impl PartitionLog {
                 last_offset: completed.last_offset,
                 last_stable_offset: self.producers.last_stable_offset_after(&completed),
             };
-            self.active().aborted.push(aborted);
+            if !recovered {
+                self.active().aborted.push(aborted);
+            }
             self.aborted.push(aborted);
         }
+    }
+}
+
+fn producer_of(view: &BatchView<'_>) -> ProducerBatch {
+    ProducerBatch {
+        producer: view.producer_id(),
+        epoch: view.producer_epoch(),
+        base_sequence: view.base_sequence(),
+        last_offset_delta: view.last_offset_delta(),
+        timestamp: view.max_timestamp(),
+        is_transactional: view.is_transactional(),
     }
 }
 

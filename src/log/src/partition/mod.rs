@@ -7,6 +7,8 @@
 mod append;
 mod flush;
 #[cfg(test)]
+mod recovered_tests;
+#[cfg(test)]
 mod tests;
 
 pub use append::{AppendContext, AppendError, AppendOrigin, Appended};
@@ -17,11 +19,12 @@ use crate::epochs::LeaderEpochs;
 use crate::journal::format::Sequence;
 use crate::marks::{Appended as AppendedMark, Durable, Flushed, HighWatermark, LastStable, LogStart, Marks};
 use crate::producer_state::ProducerState;
-use crate::segment::meta::{BatchSummary, Segment};
+use crate::segment::meta::{BatchSummary, IndexTail, Segment};
 use crate::segment::transaction_index::AbortedTransaction;
 use crate::tail::{Tail, TailBatch};
 use bytes::Bytes;
 use odradek_base::{LeaderEpoch, Offset, Rng, Timestamp, TopicPartition};
+use std::collections::BTreeMap;
 
 /// Who moves the high watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -287,10 +290,28 @@ impl PartitionLog {
         self.aborted.iter().filter(|aborted| aborted.last_offset >= from && aborted.first_offset < upto).copied().collect()
     }
 
-    /// Puts transactions of an index file back into memory.
-    pub fn restore_aborted(&mut self, aborted: Vec<AbortedTransaction>) {
-        self.aborted = aborted;
-        self.aborted.sort_by_key(|aborted| aborted.last_offset);
+    /// Puts aborted transactions back into memory: those of the index `files` (by the base offset of their segment), and those that recovered batches
+    /// told of and the files lack, which are written there with the next entries. Returns how many entries of each file are believed.
+    pub fn restore_aborted(&mut self, files: Vec<(Offset, Vec<AbortedTransaction>)>) -> Vec<(Offset, usize)> {
+        let mut all: BTreeMap<Offset, AbortedTransaction> =
+            std::mem::take(&mut self.aborted).into_iter().map(|aborted| (aborted.last_offset, aborted)).collect();
+        let mut believed = Vec::with_capacity(files.len());
+        for (base, entries) in files {
+            let Some(segment) = self.segment_mut(base) else { continue };
+            let within = |entry: &&AbortedTransaction| entry.last_offset >= base && entry.last_offset < segment.next_offset;
+            let entries: Vec<_> = entries.iter().take_while(within).copied().collect();
+            let last = entries.last().map_or(Offset(-1), |entry| entry.last_offset);
+            let lacking: Vec<_> =
+                all.range(base..segment.next_offset).map(|(_, entry)| *entry).filter(|entry| entry.last_offset > last).collect();
+            segment.aborted = IndexTail::on_disk(entries.len());
+            for entry in lacking {
+                segment.aborted.push(entry);
+            }
+            believed.push((base, entries.len()));
+            all.extend(entries.into_iter().map(|entry| (entry.last_offset, entry)));
+        }
+        self.aborted = all.into_values().collect();
+        believed
     }
 
     /// Forgets idle producers. Returns how many.
@@ -310,11 +331,6 @@ impl PartitionLog {
     /// The checkpoint could not be written.
     pub fn epochs_not_written(&mut self) {
         self.epochs_dirty = true;
-    }
-
-    /// Base offset of the first segment with a timestamp of `target` or later.
-    pub fn first_segment_with_timestamp(&self, target: Timestamp) -> Option<usize> {
-        self.segments.iter().position(|segment| segment.max_timestamp >= target && !segment.is_empty())
     }
 
     /// Last offset of the batch with the largest timestamp of the log, and that timestamp.

@@ -1,7 +1,7 @@
 //! Time index (`.timeindex`, Kafka's `TimeIndex`): entries of 12 bytes, big-endian: 8 bytes a timestamp, the largest of the segment so far;
 //! 4 bytes the last offset of the batch that has it, relative to the segment's base offset. Both ascend, timestamps strictly.
 
-use odradek_base::{Offset, Timestamp};
+use odradek_base::Timestamp;
 
 pub const ENTRY_BYTES: usize = 12;
 
@@ -41,23 +41,13 @@ pub fn decode(bytes: &[u8]) -> (Vec<TimeEntry>, bool) {
     (entries, false)
 }
 
-/// The offset to start scanning at for the first record of `target` or later: every record before it is older
-/// (`TimeIndex.lookup`, strictly below).
-pub fn lookup(entries: &[TimeEntry], base: Offset, target: Timestamp) -> Offset {
-    let after = entries.partition_point(|entry| entry.timestamp < target);
-    // The entry's own batch is the one with its timestamp, so everything up to it is older than the target.
-    after.checked_sub(1).and_then(|at| entries.get(at)).map_or(base, |entry| base.advance(i64::from(entry.relative_offset)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lookup_never_skips_a_record() {
+    fn entries_round_trip_up_to_the_zeros() {
         let entries: Vec<_> = (1..=3).map(|i| TimeEntry { timestamp: Timestamp(i * 1000), relative_offset: i as u32 * 7 }).collect();
-        let find = |ts| lookup(&entries, Offset(100), Timestamp(ts)).get();
-        assert_eq!((find(0), find(1000), find(1001), find(2000), find(9999)), (100, 100, 107, 107, 121));
         let bytes: Vec<u8> = entries.iter().flat_map(TimeEntry::encode).collect();
         assert_eq!(decode(&bytes), (entries.clone(), false));
         assert_eq!(decode(&[&bytes[..], &[0; 24]].concat()), (entries, false));
