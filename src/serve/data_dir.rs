@@ -2,7 +2,7 @@
 
 use odradek_base::ids::uuid_to_kafka_string;
 use odradek_settings::Settings;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -108,9 +108,12 @@ fn lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join(LOCK_FILE);
     let io = |error| DataDirError::Io { path: path.clone(), error };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    // Kafka holds a lock of the other kind (Java's are those of fcntl), so both are taken.
+    let locked =
+        flock(&file, FlockOperation::NonBlockingLockExclusive).and_then(|()| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive));
+    match locked {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::InUse { path: dir.to_path_buf() }),
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => Err(DataDirError::InUse { path: dir.to_path_buf() }),
         Err(error) => Err(io(error.into())),
     }
 }

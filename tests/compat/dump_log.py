@@ -57,6 +57,23 @@ def fill(bootstrap):
     return counts
 
 
+def epoch_problems(folders, epochs):
+    """Where `leader-epoch-checkpoint` does not say of a batch what the batch says of itself."""
+    problems = []
+    for folder in folders:
+        file = folder / "leader-epoch-checkpoint"
+        lines = file.read_text().splitlines() if file.exists() else ["0", "0"]
+        starts = [tuple(map(int, line.split())) for line in lines[2:]]
+        if lines[0] != "0" or int(lines[1]) != len(starts) or starts != sorted(starts):
+            problems.append("%s is malformed: %s" % (file, lines[:5]))
+        for base, epoch in epochs.get(folder, []):
+            known = [start for start, first in starts if first <= base]
+            if not known or known[-1] != epoch:
+                problems.append("%s: the batch at %d is of epoch %d, the checkpoint says %s" % (file, base, epoch, starts[:5]))
+                break
+    return problems
+
+
 def check(directory, counts):
     """Problems in the files below `directory`; `counts` says how many records a topic must have, where that is known."""
     classpath, problems = tools(), []
@@ -67,13 +84,16 @@ def check(directory, counts):
     code, text = dump(classpath, logs, "--deep-iteration")
     if code or "Exception" in text or "isvalid: false" in text:
         problems.append("DumpLogSegments --deep-iteration ended with %d:\n%s" % (code, text[-1500:]))
-    found, codecs, topic = {}, {}, ""
+    found, codecs, epochs, topic = {}, {}, {}, ""
     for line in text.splitlines():
         if line.startswith("Dumping "):
-            topic = Path(line[len("Dumping ") :]).parent.name.rsplit("-", 1)[0]
+            folder = Path(line[len("Dumping ") :]).parent
+            topic = folder.name.rsplit("-", 1)[0]
         elif line.startswith("| offset:"):
             found[topic] = found.get(topic, 0) + 1
         elif line.startswith("baseOffset:"):
+            base, epoch = re.search(r"baseOffset: (\d+) .*partitionLeaderEpoch: (-?\d+)", line).groups()
+            epochs.setdefault(folder, []).append((int(base), int(epoch)))
             codecs.setdefault(topic, set()).add(re.search(r"compresscodec: (\w+)", line).group(1))
         elif re.search(r"Found \d+ invalid|mismatch|  \d+ is followed by", line, re.I):  # "-1 is followed by" is the tool's start of a later segment
             problems.append(line)
@@ -98,13 +118,20 @@ def check(directory, counts):
         code, text = dump(classpath, snapshots)
         if code or "Exception" in text:
             problems.append("DumpLogSegments of snapshots ended with %d:\n%s" % (code, text[-1500:]))
+    # Checked by the tool while it prints them: entries of aborted transactions.
+    transactions = [file for folder in folders for file in sorted(folder.glob("*.txnindex")) if file.stat().st_size]
+    if transactions:
+        code, text = dump(classpath, transactions)
+        if code or "Exception" in text or "version: " not in text:
+            problems.append("DumpLogSegments of transaction indexes ended with %d:\n%s" % (code, text[-1500:]))
+    problems.extend(epoch_problems(folders, epochs))
     groups = [log for log in logs if log.parent.name.startswith("__consumer_offsets")]
     if groups:
         code, text = dump(classpath, groups, "--offsets-decoder")
         if code or "Exception" in text or (counts and "dump-none" not in text):
             problems.append("DumpLogSegments --offsets-decoder ended with %d:\n%s" % (code, text[-1500:]))
-    numbers = (len(logs), sum(found.values()), len(indexes), entries, len(snapshots))
-    print("dump-log: %d segments with %d records, %d indexes of %d bytes, %d producer snapshots" % numbers)
+    numbers = (len(logs), sum(found.values()), len(indexes), entries, len(snapshots), len(transactions))
+    print("dump-log: %d segments with %d records, %d indexes of %d bytes, %d producer snapshots, %d transaction indexes" % numbers)
     return problems
 
 

@@ -14,6 +14,7 @@
 //! Failure behaviour: requests of clients end in Kafka's error codes; records that cannot be decoded or do not apply are
 //! errors that say which, because they mean a damaged log.
 
+pub mod adopt;
 pub mod controller;
 pub mod describe;
 pub mod image;

@@ -45,6 +45,8 @@ pub enum Event {
 pub enum StartError {
     #[error("metadata: {0}")]
     Metadata(#[from] MetadataLogError),
+    #[error("{0}")]
+    Adoption(#[from] controller::adopt::AdoptionError),
     #[error("metadata: {0}")]
     Replay(#[from] odradek_cluster::ApplyError),
     #[error("metadata: {0}")]
@@ -101,6 +103,12 @@ async fn begin(shard: &Rc<Shard>, cluster_id: &str) -> Result<(RecoveryReport, V
 
 /// Replays the metadata log, registers this node's shards and gives the image to all of them.
 async fn load_metadata(shard: &Rc<Shard>, cluster_id: &str) -> Result<(), StartError> {
+    let config = &shard.config;
+    let empty = Image::new(cluster_id);
+    let view = View { advertise: config.advertise, listener: &config.listener, controller: config.broker_of(CONTROLLER_SHARD) };
+    let bootstrap = Logic { image: &empty, settings: &config.settings, view: &view }.bootstrap();
+    let brokers: Vec<_> = shard.node_shards().map(|shard| config.broker_of(shard)).collect();
+    controller::adopt::run(&shard.ring, &config.metadata_dir, &config.log_dirs, bootstrap, &brokers).await?;
     let (mut log, records) = MetadataLog::open(&shard.ring, &shard.config.metadata_dir).await?;
     let mut image = Image::new(cluster_id);
     for record in &records {

@@ -106,6 +106,18 @@ impl MetadataRecord {
         out.finish()
     }
 
+    /// Kafka's record type, also of records that are not read here.
+    ///
+    /// # Errors
+    /// The bytes are too short, or of another framing.
+    pub fn type_of(bytes: &[u8]) -> Result<u32, RecordError> {
+        let mut reader = Reader::new(bytes);
+        match reader.varint()? {
+            FRAME_VERSION => reader.varint(),
+            other => Err(RecordError::FrameVersion(other)),
+        }
+    }
+
     /// # Errors
     /// The bytes are damaged, or of a newer Kafka.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// Kafka's name for the directory of the metadata partition.
 pub const DIRECTORY: &str = "__cluster_metadata-0";
-const FILE: &str = "00000000000000000000.log";
+pub(super) const FILE: &str = "00000000000000000000.log";
 /// Bytes that one batch of metadata may hold. Ours are uncompressed and much smaller.
-const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Records per batch: a change with more is split, each part valid by itself.
 const BATCH_RECORDS_MAX: usize = 10_000;
 
@@ -28,6 +28,20 @@ pub enum MetadataLogError {
          data directory away to start anew"
     )]
     Damaged { path: PathBuf, position: usize, reason: String },
+}
+
+/// Batches with `records` from `offset` on, and the offset after them.
+pub(super) fn encode(records: &[MetadataRecord], mut offset: Offset, now: Timestamp) -> (Vec<bytes::Bytes>, Offset) {
+    let mut batches = Vec::new();
+    for part in records.chunks(BATCH_RECORDS_MAX) {
+        let mut builder = BatchBuilder::new(Codec::None).base_offset(offset).leader_epoch(LeaderEpoch(0));
+        for record in part {
+            builder.append(now, None, Some(&record.encode()), &[]);
+        }
+        offset = offset.advance(part.len() as i64);
+        batches.push(builder.build());
+    }
+    (batches, offset)
 }
 
 pub struct MetadataLog {
@@ -89,16 +103,7 @@ impl MetadataLog {
             let error = std::io::Error::other("an earlier write failed; restart the broker once the disk is well");
             return Err(MetadataLogError::Io { path: self.path.clone(), error });
         }
-        let mut bytes = Vec::new();
-        let mut offset = self.next_offset;
-        for part in records.chunks(BATCH_RECORDS_MAX) {
-            let mut builder = BatchBuilder::new(Codec::None).base_offset(offset).leader_epoch(LeaderEpoch(0));
-            for record in part {
-                builder.append(now, None, Some(&record.encode()), &[]);
-            }
-            offset = offset.advance(part.len() as i64);
-            bytes.push(builder.build());
-        }
+        let (bytes, offset) = encode(records, self.next_offset, now);
         let length: usize = bytes.iter().map(bytes::Bytes::len).sum();
         // Broken until proven otherwise: this future may also be dropped half way.
         self.broken = true;

@@ -4,6 +4,7 @@
 //! replays them, every shard is given the new image and acts on it (makes directories, closes partitions), and only
 //! then is the command answered: a client that was told of a topic finds it on every shard of this node.
 
+pub mod adopt;
 pub mod metadata_log;
 
 use crate::messages::{Call, Publication, Reply};
