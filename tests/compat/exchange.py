@@ -16,7 +16,7 @@ from driver import run
 
 from broker import Broker  # its folder is on the path through the driver
 
-PARTITIONS, RECORDS = 2, 1500
+PARTITIONS, RECORDS = 2, 3000
 START = 1_700_000_000_000
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 CHECKPOINTS = ("recovery-point-offset-checkpoint", "log-start-offset-checkpoint", "replication-offset-checkpoint")
@@ -115,7 +115,7 @@ def fill(bootstrap, written, numbers=range(RECORDS)):
 
 def fill_kafka(kafka, written):
     """Everything that Kafka's directories can hold and ours must take over."""
-    create(kafka.bootstrap, topics() | {"exchange-deleted": {}, "exchange-transactions": {}})
+    create(kafka.bootstrap, topics() | {name: {"retention.ms": "-1"} for name in ("exchange-deleted", "exchange-transactions")})
     fill(kafka.bootstrap, written)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "acks": "all", "linger.ms": 0, "batch.num.messages": 10})
     for number in range(600):

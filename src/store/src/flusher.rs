@@ -211,13 +211,17 @@ async fn finish(shared: &Shared, partition: &PartitionShared, plan: &FlushPlan, 
     if partition.is_deleted() {
         return Ok(());
     }
-    let snapshots = {
+    let (snapshots, unfinished) = {
         let mut log = partition.log.borrow_mut();
         log.flushed(plan);
-        log.take_snapshots(plan.through)
+        (log.take_snapshots(plan.through), log.take_unfinished())
     };
     shared.sub_unflushed(plan.bytes);
     segment_files::write_indexes(shared, partition, plan.segment, plan.completes).await?;
+    for (segment, bytes) in unfinished {
+        segment_files::cut_padding(shared, partition, segment, bytes).await?;
+        segment_files::write_indexes(shared, partition, segment, true).await?;
+    }
     for snapshot in snapshots {
         let name = odradek_log::segment::names::segment_file(snapshot.offset, odradek_log::segment::names::SNAPSHOT);
         segment_files::write_plain(&shared.ring, &partition.path.join(name), &snapshot.bytes).await?;

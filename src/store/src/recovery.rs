@@ -74,7 +74,10 @@ pub(crate) async fn recover(
         }
         let next_base = bases.get(at + 1).copied();
         let complete = next_base.is_some_and(|next| next <= recovery_point);
-        if complete && let Some(known) = known.get(base) {
+        if complete
+            && let Some(known) = known.get(base)
+            && files_are_whole(ring, path, known).await?
+        {
             segments.push(known.restore());
         } else {
             let trusted = if complete { next_base } else { None };
@@ -115,6 +118,26 @@ pub(crate) async fn end_of(ring: &Ring, path: &Path) -> Result<(Offset, u64), St
     let log = path.join(names::segment_file(base, names::LOG));
     let metadata = ring.metadata(&log).await.map_err(|error| StoreError::io("inspect", &log, error))?;
     Ok((base, metadata.len))
+}
+
+/// Whether the files of a complete segment have what the state says. The padding behind the content of a segment goes; indexes may lack what was in memory.
+async fn files_are_whole(ring: &Ring, path: &Path, known: &odradek_log::state::SegmentState) -> Result<bool, StoreError> {
+    let size = async |extension| -> Result<u64, StoreError> {
+        let path = path.join(names::segment_file(known.base_offset, extension));
+        match ring.metadata(&path).await {
+            Ok(metadata) => Ok(metadata.len),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(StoreError::io("inspect", &path, error)),
+        }
+    };
+    let (log, offsets, times) = (size(names::LOG).await?, size(names::INDEX).await?, size(names::TIME_INDEX).await?);
+    if log > known.bytes {
+        segment_files::shorten(ring, &path.join(names::segment_file(known.base_offset, names::LOG)), known.bytes).await?;
+    }
+    let enough = |size: u64, entries: u32, entry_bytes: usize| size >= u64::from(entries) * entry_bytes as u64;
+    Ok(log >= known.bytes
+        && enough(offsets, known.offset_entries, offset_index::ENTRY_BYTES)
+        && enough(times, known.time_entries, time_index::ENTRY_BYTES))
 }
 
 /// The segments in a directory, by base offset. Files that wait to be deleted or were never finished are removed.

@@ -41,12 +41,23 @@ impl PartitionLog {
     pub fn flushed(&mut self, plan: &FlushPlan) {
         // Retention may have taken the segment away meanwhile; it only takes flushed ones, so it is there.
         let at = self.segment_by_base(plan.segment).expect("a segment with unflushed batches is not deleted");
+        let rolled = at + 1 < self.segments.len();
         let segment = &mut self.segments[at];
         assert_eq!(segment.flushed_bytes, plan.position, "{}: flushes of a segment follow each other", self.partition);
         segment.flushed_bytes += plan.bytes;
         assert!(segment.flushed_bytes <= segment.bytes, "{}: more flushed than appended", self.partition);
+        if rolled && !plan.completes && segment.flushed_bytes == segment.bytes {
+            self.unfinished.push(plan.segment);
+        }
         self.tail.flushed(plan.through);
         self.set_flushed(plan.through);
+    }
+
+    /// Segments that are complete and flushed, whose files have not been cut and indexed to their end, with their sizes.
+    pub fn take_unfinished(&mut self) -> Vec<(Offset, u64)> {
+        let bases = std::mem::take(&mut self.unfinished);
+        // Retention may have taken one away.
+        bases.into_iter().filter_map(|base| Some((base, self.segments.get(self.segment_by_base(base)?)?.bytes))).collect()
     }
 
     /// Producer snapshots of segments that begin at or below `through`.

@@ -68,6 +68,8 @@ pub struct PartitionLog {
     /// Aborted transactions, oldest first, as far as they are in memory; the transaction index files have all.
     aborted: Vec<AbortedTransaction>,
     snapshots: Vec<PendingSnapshot>,
+    /// Segments that were flushed whole before they were known to be complete: padding and indexes of their files wait for the next flush.
+    unfinished: Vec<Offset>,
     /// Journal block of the last append or log start change.
     last_sequence: Sequence,
     jitter: Rng,
@@ -113,6 +115,7 @@ impl PartitionLog {
             epochs_dirty: false,
             aborted: Vec::new(),
             snapshots: Vec::new(),
+            unfinished: Vec::new(),
             last_sequence: Sequence(0),
             jitter,
         };
@@ -356,6 +359,11 @@ impl PartitionLog {
             return;
         }
         self.active().index_time();
+        let active = self.active();
+        if active.bytes > 0 && active.flushed_bytes == active.bytes {
+            let base = active.base_offset;
+            self.unfinished.push(base);
+        }
         if !self.producers.is_empty() {
             self.snapshots.push(PendingSnapshot { offset: base, bytes: crate::producer_state::snapshot::encode(&self.producers) });
         }
