@@ -328,7 +328,12 @@ async fn open_partitions(
     let mut checkpoints = Vec::new();
     if owned.iter().any(|spec| !found.partitions.contains_key(&spec.tp)) {
         for directory in &shared.config.log_dirs {
-            checkpoints.push(Checkpoints::read(&shared.ring, directory).await?);
+            // Where it cannot be read its partitions are checked from their beginning, or fare as their directory does.
+            let read = Checkpoints::read(&shared.ring, directory).await;
+            checkpoints.push(read.unwrap_or_else(|error| {
+                tracing::warn!("{error}");
+                Checkpoints::default()
+            }));
         }
     }
     let checkpoints = Rc::new(checkpoints);
@@ -348,7 +353,10 @@ async fn open_partitions(
                 if state.segments.iter().any(|segment| segment.aborted_entries > 0) {
                     let log_dir = shared.config.log_dirs.get(usize::from(state.directory)).cloned().unwrap_or_default();
                     let path = log_dir.join(names::partition_directory(&spec.topic_name, spec.tp.partition));
-                    recovery::restore_aborted(&shared.ring, &path, &mut log).await?;
+                    if let Err(error) = recovery::restore_aborted(&shared.ring, &path, &mut log).await {
+                        keep_closed(shared, &spec, error, report);
+                        continue;
+                    }
                 }
                 insert(shared, &spec, usize::from(state.directory), log);
             }
