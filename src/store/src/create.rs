@@ -6,15 +6,49 @@ use crate::offline;
 use crate::open;
 use crate::segment_files;
 use crate::shared::{PartitionShared, Shared};
+use futures_util::stream::{self, StreamExt};
 use odradek_base::Offset;
 use odradek_log::checkpoint;
 use odradek_log::partition::PartitionLog;
 use odradek_log::segment::names;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Makes the directory and its `partition.metadata`. With `durable` the names are on stable storage on return; otherwise [`sync_directories`] follows.
+/// Directories that are made at the same time. Each is a handful of small operations that the kernel hands to worker threads, so one after the
+/// other would mostly wait.
+const CREATED_AT_ONCE: usize = 16;
+
+/// Makes many partitions with one flush of their names at the end. All are attempted; the first error is returned.
+pub(crate) async fn create_all(shared: &Rc<Shared>, specs: &[PartitionSpec]) -> Result<(), StoreError> {
+    // Chosen for all of them before the first is made: those under way are not in the counts yet.
+    let mut counts = directory_counts(shared);
+    let placed: Vec<_> = specs.iter().map(|spec| (take_least_used(shared, &mut counts), spec)).collect();
+    let mut creating =
+        stream::iter(placed).map(|(directory, spec)| create_at(shared, spec, directory, false)).buffer_unordered(CREATED_AT_ONCE);
+    let mut result = Ok(());
+    while let Some(created) = creating.next().await {
+        if let Err(error) = created
+            && result.is_ok()
+        {
+            result = Err(error);
+        }
+    }
+    sync_directories(shared).await?;
+    result
+}
+
+/// Makes the directory and its `partition.metadata`. With `durable` the names are on stable storage on return; otherwise a flush of the log
+/// directory follows.
 pub(crate) async fn create(shared: &Rc<Shared>, spec: &PartitionSpec, durable: bool) -> Result<Rc<PartitionShared>, StoreError> {
+    create_at(shared, spec, None, durable).await
+}
+
+/// `preferred`: the log directory to use while it is online; the least used one otherwise.
+async fn create_at(
+    shared: &Rc<Shared>,
+    spec: &PartitionSpec,
+    preferred: Option<usize>,
+    durable: bool,
+) -> Result<Rc<PartitionShared>, StoreError> {
     if shared.partitions.borrow().contains_key(&spec.tp) {
         return Err(StoreError::Exists(spec.tp));
     }
@@ -23,7 +57,8 @@ pub(crate) async fn create(shared: &Rc<Shared>, spec: &PartitionSpec, durable: b
         return Err(error);
     }
     loop {
-        let directory = least_used(shared).ok_or_else(|| no_directory(spec))?;
+        let preferred = preferred.filter(|directory| shared.offline.is_online(*directory));
+        let directory = preferred.or_else(|| take_least_used(shared, &mut directory_counts(shared))).ok_or_else(|| no_directory(spec))?;
         match create_in(shared, spec, directory, durable).await {
             Err(error) if offline::condemns_directory(&error) && shared.config.log_dirs.len() > 1 => {
                 shared.fail_directory(directory, &error);
@@ -64,7 +99,7 @@ async fn create_in(shared: &Rc<Shared>, spec: &PartitionSpec, directory: usize, 
 }
 
 /// Makes the names of new directories durable.
-pub(crate) async fn sync_directories(shared: &Rc<Shared>) -> Result<(), StoreError> {
+async fn sync_directories(shared: &Rc<Shared>) -> Result<(), StoreError> {
     for (index, directory) in shared.config.log_dirs.iter().enumerate() {
         if !shared.offline.is_online(index) {
             continue;
@@ -77,14 +112,23 @@ pub(crate) async fn sync_directories(shared: &Rc<Shared>) -> Result<(), StoreErr
     Ok(())
 }
 
-/// The log directory with the fewest partitions of those that are online (`LogManager.nextLogDirs`).
-fn least_used(shared: &Shared) -> Option<usize> {
-    let mut counts: BTreeMap<usize, usize> = (0..shared.config.log_dirs.len()).map(|directory| (directory, 0)).collect();
+/// Partitions in each log directory.
+fn directory_counts(shared: &Shared) -> Vec<usize> {
+    let mut counts = vec![0; shared.config.log_dirs.len()];
     if counts.len() > 1 {
         for partition in shared.partitions.borrow().values() {
-            *counts.entry(partition.path.directory()).or_default() += 1;
+            if let Some(count) = counts.get_mut(partition.path.directory()) {
+                *count += 1;
+            }
         }
     }
-    counts.retain(|directory, _| shared.offline.is_online(*directory));
-    counts.into_iter().min_by_key(|(directory, count)| (*count, *directory)).map(|(directory, _)| directory)
+    counts
+}
+
+/// The log directory with the fewest partitions of those that are online (`LogManager.nextLogDirs`), which then has one more.
+fn take_least_used(shared: &Shared, counts: &mut [usize]) -> Option<usize> {
+    let online = counts.iter_mut().enumerate().filter(|(directory, _)| shared.offline.is_online(*directory));
+    let (directory, count) = online.min_by_key(|(directory, count)| (**count, *directory))?;
+    *count += 1;
+    Some(directory)
 }

@@ -42,6 +42,11 @@ impl StoreError {
         Self::Io { operation, path: path.to_owned(), error: std::sync::Arc::new(error) }
     }
 
+    /// A file or directory is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// The device is full: the operation may work later.
     pub(crate) fn is_full(&self) -> bool {
         match self {

@@ -36,6 +36,7 @@ mod lookup;
 mod offline;
 mod open;
 mod partition;
+mod progress;
 mod reader;
 mod recovery;
 mod relocate;

@@ -12,6 +12,7 @@ use crate::foreign::{Checkpoints, Known};
 use crate::journal_files::{self, JournalFiles};
 use crate::journal_scan;
 use crate::offline::Offline;
+use crate::progress::Progress;
 use crate::reader::ReadAhead;
 use crate::recovery::{self, Repairs};
 use crate::room::{self, Room};
@@ -61,6 +62,7 @@ pub struct RecoveryReport {
     /// Partitions that were checked.
     pub recovered: usize,
     pub batches_checked: u64,
+    pub bytes_checked: u64,
     /// Journal blocks that were replayed, and the batches that segments lacked.
     pub journal_blocks: usize,
     pub journal_batches: u64,
@@ -189,6 +191,18 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         crate::delete::sweep(&sweeping).await;
     });
     report.took = ring.now() - started;
+    if !report.clean {
+        tracing::info!(
+            shard = %shared.config.shard,
+            partitions = report.recovered,
+            checked_mib = report.bytes_checked >> 20,
+            journal_blocks = report.journal_blocks,
+            journal_batches = report.journal_batches,
+            closed = report.damaged.len(),
+            took_ms = report.took.as_millis() as u64,
+            "recovered after an unclean stop"
+        );
+    }
     Ok((Store { shared }, report))
 }
 
@@ -338,10 +352,12 @@ async fn open_partitions(
     }
     let checkpoints = Rc::new(checkpoints);
     let mut results = Vec::new();
+    let mut progress = Progress::new(shared.config.shard, "partitions", owned.len(), shared.ring.now());
+    let own: BTreeSet<TopicPartition> = found.own.iter().flat_map(|own| &own.partitions).map(|state| state.partition).collect();
     for spec in owned {
         let state = found.partitions.get(&spec.tp);
         let jitter = rng.fork();
-        let own_state = found.own.as_ref().is_some_and(|own| own.partitions.iter().any(|partition| partition.partition == spec.tp));
+        let own_state = own.contains(&spec.tp);
         let offline_state = state.filter(|state| !shared.offline.is_online(usize::from(state.directory)));
         match state {
             _ if offline_state.is_some() => {
@@ -350,10 +366,12 @@ async fn open_partitions(
             }
             Some(state) if clean || !own_state => {
                 let mut log = restore(&spec, state, jitter);
-                if state.segments.iter().any(|segment| segment.aborted_entries > 0) {
+                let indexes: BTreeSet<Offset> =
+                    state.segments.iter().filter(|segment| segment.aborted_entries > 0).map(|segment| segment.base_offset).collect();
+                if !indexes.is_empty() {
                     let log_dir = shared.config.log_dirs.get(usize::from(state.directory)).cloned().unwrap_or_default();
                     let path = log_dir.join(names::partition_directory(&spec.topic_name, spec.tp.partition));
-                    if let Err(error) = recovery::restore_aborted(&shared.ring, &path, &mut log).await {
+                    if let Err(error) = recovery::restore_aborted(&shared.ring, &path, &mut log, &indexes).await {
                         keep_closed(shared, &spec, error, report);
                         continue;
                     }
@@ -366,7 +384,7 @@ async fn open_partitions(
                 let state = state.cloned();
                 let checkpoints = checkpoints.clone();
                 opening.push(async move {
-                    let result = locate_and_recover(&shared, &spec, state.as_ref(), &markers, &checkpoints, jitter).await;
+                    let result = locate_and_recover(&shared, &spec, state.as_ref(), own_state, &markers, &checkpoints, jitter).await;
                     (spec, result)
                 });
                 if opening.len() >= RECOVERED_AT_ONCE {
@@ -375,19 +393,16 @@ async fn open_partitions(
             }
         }
         for (spec, result) in results.drain(..) {
-            take_recovered(shared, spec, result, &mut missing, report);
+            take_recovered(shared, spec, result, &mut missing, &mut progress, report);
         }
     }
     while let Some((spec, result)) = opening.next().await {
-        take_recovered(shared, spec, result, &mut missing, report);
+        take_recovered(shared, spec, result, &mut missing, &mut progress, report);
     }
     missing.sort_by_key(|spec| spec.tp);
     report.created = missing.len();
-    for spec in missing {
-        crate::create::create(shared, &spec, false).await?;
-    }
-    if report.created > 0 {
-        crate::create::sync_directories(shared).await?;
+    if !missing.is_empty() {
+        crate::create::create_all(shared, &missing).await?;
     }
     Ok(())
 }
@@ -399,12 +414,16 @@ fn take_recovered(
     spec: PartitionSpec,
     result: Recovered,
     missing: &mut Vec<PartitionSpec>,
+    progress: &mut Progress,
     report: &mut RecoveryReport,
 ) {
+    let bytes = result.as_ref().ok().and_then(Option::as_ref).map_or(0, |(_, _, repairs)| repairs.bytes_checked);
+    progress.step(bytes, shared.ring.now());
     match result {
         Ok(Some((directory, log, repairs))) => {
             report.recovered += 1;
             report.batches_checked += repairs.batches_checked;
+            report.bytes_checked += repairs.bytes_checked;
             report.truncated.extend(repairs.truncated);
             insert(shared, &spec, directory, log);
         }
@@ -429,11 +448,38 @@ async fn locate_and_recover(
     shared: &Rc<Shared>,
     spec: &PartitionSpec,
     state: Option<&PartitionState>,
+    own_state: bool,
     markers: &[bool],
     checkpoints: &[Checkpoints],
     jitter: Rng,
 ) -> Recovered {
     let name = names::partition_directory(&spec.topic_name, spec.tp.partition);
+    if own_state
+        && shared.config.log_dirs.len() == 1
+        && let Some(state) = state
+    {
+        // This shard had the partition open, so the directory of that name is this topic's: a deletion would have taken it out of the metadata.
+        let directory = usize::from(state.directory);
+        if let Some(log_dir) = shared.config.log_dirs.get(directory).filter(|_| shared.offline.is_online(directory)) {
+            match recovery::recover(
+                &shared.ring,
+                &log_dir.join(&name),
+                spec.tp,
+                spec.config,
+                Some(state),
+                false,
+                Known::NOTHING,
+                jitter.clone(),
+            )
+            .await
+            {
+                Ok((log, repairs)) => return Ok(Some((directory, log, repairs))),
+                // Moved, or gone: looked for everywhere.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
     let mut there = Vec::new();
     for (directory, log_dir) in shared.config.log_dirs.iter().enumerate().filter(|(index, _)| shared.offline.is_online(*index)) {
         let path = log_dir.join(&name);
@@ -568,6 +614,7 @@ async fn replay_journal(
     replaying: &mut Replaying<'_>,
 ) -> Result<(), StoreError> {
     replaying.report.journal_blocks = plan.blocks.len();
+    let mut progress = Progress::new(shared.config.shard, "journal blocks", plan.blocks.len(), shared.ring.now());
     for block in &plan.blocks {
         let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
         let Some(entries) = replay::entries(&bytes) else {
@@ -605,6 +652,7 @@ async fn replay_journal(
             }
         }
         let size = bytes.len() as u64;
+        progress.step(size, shared.ring.now());
         shared.cached_bytes.set(shared.cached_bytes.get() + size);
         shared.cache.borrow_mut().push_back(CachedBlock { sequence: block.sequence, bytes: size, partitions: tagged });
     }

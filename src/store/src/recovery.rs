@@ -22,10 +22,12 @@ use odradek_log::segment::{offset_index, time_index, transaction_index};
 use odradek_log::state::PartitionState;
 use odradek_ring::{File, OpenOptions, Ring};
 use odradek_wire::batch::BatchView;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const READ_BYTES: usize = 1 << 20;
+/// Read where one batch is looked at.
+const READ_BYTES_ONE: usize = 4 << 10;
 
 /// What recovery did to a partition, for the report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub(crate) async fn recover(
     let now = ring.wall_clock();
     let known: BTreeMap<Offset, &odradek_log::state::SegmentState> =
         state.map(|state| state.segments.iter().map(|segment| (segment.base_offset, segment)).collect()).unwrap_or_default();
-    let bases: Vec<Offset> = files.keys().copied().collect();
+    let bases: Vec<Offset> = files.segments.iter().copied().collect();
     let mut segments: Vec<Segment> = Vec::new();
     let mut end = state.map_or(Offset::ZERO, |state| state.log_start);
     // Set once a segment ended in damage: later ones hold nothing that is known to continue it.
@@ -108,13 +110,13 @@ pub(crate) async fn recover(
     let log_start = state.map_or(known_outside.log_start, |state| state.log_start).max(first).min(end);
     let mut log = assemble(ring, path, tp, config, state, segments, log_start, end, jitter).await?;
     replay_producers(ring, path, &mut log, state, &mut repairs).await?;
-    restore_aborted(ring, path, &mut log).await?;
+    restore_aborted(ring, path, &mut log, &files.transaction_indexes).await?;
     Ok((log, repairs))
 }
 
 /// How far a directory's segments reach: base offset of the last one and its length in bytes.
 pub(crate) async fn end_of(ring: &Ring, path: &Path) -> Result<(Offset, u64), StoreError> {
-    let Some(base) = list(ring, path).await?.keys().next_back().copied() else { return Ok((Offset(-1), 0)) };
+    let Some(base) = list(ring, path).await?.segments.last().copied() else { return Ok((Offset(-1), 0)) };
     let log = path.join(names::segment_file(base, names::LOG));
     let metadata = ring.metadata(&log).await.map_err(|error| StoreError::io("inspect", &log, error))?;
     Ok((base, metadata.len))
@@ -140,18 +142,29 @@ async fn files_are_whole(ring: &Ring, path: &Path, known: &odradek_log::state::S
         && enough(times, known.time_entries, time_index::ENTRY_BYTES))
 }
 
-/// The segments in a directory, by base offset. Files that wait to be deleted or were never finished are removed.
-async fn list(ring: &Ring, path: &Path) -> Result<BTreeMap<Offset, ()>, StoreError> {
+/// What a partition's directory holds, by base offset.
+#[derive(Default)]
+struct Listing {
+    segments: BTreeSet<Offset>,
+    transaction_indexes: BTreeSet<Offset>,
+}
+
+/// The segments in a directory. Files that wait to be deleted or were never finished are removed.
+async fn list(ring: &Ring, path: &Path) -> Result<Listing, StoreError> {
     let entries = ring.read_dir(path).await.map_err(|error| StoreError::io("list", path, error))?;
-    let mut segments = BTreeMap::new();
+    let mut found = Listing::default();
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
         if entry.name.ends_with(".deleted") || entry.name.ends_with(".cleaned") || entry.name.ends_with(".tmp") {
             crate::segment_files::remove(ring, &path.join(&entry.name)).await?;
-        } else if let Some((base, names::LOG)) = names::parse_segment_file(&entry.name) {
-            segments.insert(base, ());
+        } else {
+            match names::parse_segment_file(&entry.name) {
+                Some((base, names::LOG)) => found.segments.insert(base),
+                Some((base, names::TRANSACTION_INDEX)) => found.transaction_indexes.insert(base),
+                _ => false,
+            };
         }
     }
-    Ok(segments)
+    Ok(found)
 }
 
 async fn remove_segment(ring: &Ring, path: &Path, base: Offset) -> Result<(), StoreError> {
@@ -245,7 +258,7 @@ async fn check_segment(
         times.len(),
         aborted.iter().filter(|entry| entry.last_offset < recovery_point).count(),
     );
-    segment.first_timestamp = match SegmentReader::new(&file, 0, length).next(base, false).await.map_err(|error| io("read", error))? {
+    segment.first_timestamp = match SegmentReader::for_one(&file, 0, length).next(base, false).await.map_err(|error| io("read", error))? {
         Some(batch) => BatchView::parse(&batch).ok().map(|view| view.max_timestamp()),
         None => None,
     };
@@ -305,11 +318,18 @@ struct SegmentReader<'a> {
     length: u64,
     buffer: Bytes,
     at: usize,
+    /// Smallest read.
+    read_bytes: usize,
 }
 
 impl<'a> SegmentReader<'a> {
     fn new(file: &'a File, position: u64, length: u64) -> Self {
-        Self { file, position, length, buffer: Bytes::new(), at: 0 }
+        Self { file, position, length, buffer: Bytes::new(), at: 0, read_bytes: READ_BYTES }
+    }
+
+    /// For a look at a single batch.
+    fn for_one(file: &'a File, position: u64, length: u64) -> Self {
+        Self { read_bytes: READ_BYTES_ONE, ..Self::new(file, position, length) }
     }
 
     /// End of the last batch that was returned.
@@ -340,7 +360,7 @@ impl<'a> SegmentReader<'a> {
     async fn fill(&mut self, bytes: usize) -> std::io::Result<bool> {
         self.position = self.position();
         self.at = 0;
-        let len = bytes.max(READ_BYTES).min((self.length - self.position) as usize);
+        let len = bytes.max(self.read_bytes).min((self.length - self.position) as usize);
         let (result, buf) = self.file.read_at(AlignedBuf::zeroed(len), self.position, len).await;
         let read = result?;
         self.buffer = buf.freeze().slice(..read);
@@ -365,7 +385,7 @@ impl<'a> SegmentReader<'a> {
 
 /// Whether the batch at `position` ends with `last_offset`.
 async fn points_at_batch(file: &File, position: u32, last_offset: i64, length: u64) -> std::io::Result<bool> {
-    let batch = SegmentReader::new(file, u64::from(position), length).next(Offset::ZERO, false).await?;
+    let batch = SegmentReader::for_one(file, u64::from(position), length).next(Offset::ZERO, false).await?;
     Ok(batch.is_some_and(|batch| BatchView::parse(&batch).is_ok_and(|view| view.last_offset().get() == last_offset)))
 }
 
@@ -481,10 +501,15 @@ async fn load_snapshot(ring: &Ring, path: &Path, log: &mut PartitionLog, end: Of
 }
 
 /// Brings the aborted transactions of the index files back into memory, where readers look.
-pub(crate) async fn restore_aborted(ring: &Ring, path: &Path, log: &mut PartitionLog) -> Result<(), StoreError> {
+pub(crate) async fn restore_aborted(
+    ring: &Ring,
+    path: &Path,
+    log: &mut PartitionLog,
+    indexes: &BTreeSet<Offset>,
+) -> Result<(), StoreError> {
     let mut files = Vec::new();
     let mut sizes = BTreeMap::new();
-    let bases: Vec<Offset> = log.segments().iter().map(|segment| segment.base_offset).collect();
+    let bases: Vec<Offset> = log.segments().iter().map(|segment| segment.base_offset).filter(|base| indexes.contains(base)).collect();
     for base in bases {
         let bytes = read_optional(ring, &path.join(names::segment_file(base, names::TRANSACTION_INDEX))).await?;
         sizes.insert(base, bytes.len());

@@ -41,14 +41,12 @@ impl Store {
         Ok(Partition { shared: self.shared.clone(), partition })
     }
 
-    /// Makes many partitions with one flush of their names.
+    /// Makes many partitions with one flush of their names. All are attempted; the first error is returned.
     pub async fn create_all(&self, specs: Vec<PartitionSpec>) -> Result<(), StoreError> {
         self.shared.check()?;
         // One that exists and could not be opened stays as it is; the others are made.
-        for spec in specs.iter().filter(|spec| self.shared.offline.closed(spec.tp).is_none()) {
-            create::create(&self.shared, spec, false).await?;
-        }
-        create::sync_directories(&self.shared).await
+        let specs: Vec<PartitionSpec> = specs.into_iter().filter(|spec| self.shared.offline.closed(spec.tp).is_none()).collect();
+        create::create_all(&self.shared, &specs).await
     }
 
     /// Deletes a partition. Its handles report [`StoreError::Deleted`] from now on. One that is not there is fine.
