@@ -3,7 +3,7 @@
 use crate::coordinators::groups;
 use crate::messages::{GroupsCall, Publication};
 use crate::shard::Shard;
-use crate::topics::spec_of;
+use crate::topics::TopicSpec;
 use odradek_base::{PartitionIndex, TopicId, TopicPartition};
 use odradek_cluster::image::TopicChange;
 use odradek_cluster::{Image, Topic};
@@ -45,13 +45,13 @@ pub async fn apply(shard: &Rc<Shard>, publication: Publication) {
 /// Makes the partitions of a topic that are this shard's and not there yet; gives the others their settings.
 async fn follow(shard: &Rc<Shard>, image: &Image, topic: &Topic) {
     let mut missing = Vec::new();
+    let spec = TopicSpec::of(shard, image, topic);
     for (index, _) in topic.partitions.iter().filter(|(_, partition)| shard.owns(partition)) {
-        let spec = spec_of(shard, image, topic, *index);
         match shard.store().partition(TopicPartition::new(topic.id, *index)) {
             Some(open) => open.set_config(spec.config),
             // One that could not be opened stays as it is.
-            None if shard.store().closed(spec.tp).is_some() => {}
-            None => missing.push(spec),
+            None if shard.store().closed(TopicPartition::new(topic.id, *index)).is_some() => {}
+            None => missing.push(spec.partition(*index)),
         }
     }
     if !missing.is_empty()
@@ -63,10 +63,15 @@ async fn follow(shard: &Rc<Shard>, image: &Image, topic: &Topic) {
 
 /// Gives every partition the settings that its topic has now.
 fn renew_configs(shard: &Rc<Shard>, image: &Image) {
+    // In the order of their ids: the partitions of a topic follow each other.
+    let mut spec: Option<(TopicId, TopicSpec<'_>)> = None;
     for partition in shard.store().partitions() {
-        let tp = partition.tp();
-        if let Some(topic) = image.topic_by_id(tp.topic) {
-            partition.set_config(spec_of(shard, image, topic, tp.partition).config);
+        let id = partition.tp().topic;
+        if spec.as_ref().is_none_or(|(known, _)| *known != id) {
+            spec = image.topic_by_id(id).map(|topic| (id, TopicSpec::of(shard, image, topic)));
+        }
+        if let Some((_, spec)) = &spec {
+            partition.set_config(spec.config);
         }
     }
 }

@@ -8,9 +8,9 @@ use crate::mailbox::Mailbox;
 use crate::messages::{Call, Message, Publication};
 use crate::shard::Shard;
 use crate::stop::StopSignal;
-use crate::topics::spec_of;
+use crate::topics::TopicSpec;
 use odradek_background::Background;
-use odradek_base::{ShardId, TopicPartition};
+use odradek_base::{PartitionIndex, ShardId, TopicPartition};
 use odradek_cluster::records::EndpointRecord;
 use odradek_cluster::{Controller as Logic, Image, Registration, View};
 use odradek_ring::Ring;
@@ -21,6 +21,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Partitions that retention looks at before other tasks get their turn.
+const RETENTION_LOOKS_PER_TURN: usize = 64;
 
 /// What a shard tells the one that started it.
 pub enum Event {
@@ -181,23 +184,28 @@ async fn open_store(shard: &Rc<Shard>) -> Result<RecoveryReport, StartError> {
     let image = shard.image();
     let mut owned = Vec::new();
     for topic in image.topics() {
-        for (index, partition) in topic.partitions.iter() {
-            if shard.owns(partition) {
-                owned.push(spec_of(shard, &image, topic, *index));
-            }
-        }
+        let spec = TopicSpec::of(shard, &image, topic);
+        owned.extend(topic.partitions.iter().filter(|(_, partition)| shard.owns(partition)).map(|(index, _)| spec.partition(*index)));
     }
     let (store, report) = Store::open(shard.ring.clone(), store_config(shard), owned).await?;
     shard.set_store(store);
     // Partitions that the metadata got while the store was opening.
     let now = shard.image();
+    let mut missing = Vec::new();
     for topic in now.topics() {
-        for (index, partition) in topic.partitions.iter() {
+        let absent = |index: &PartitionIndex| {
             let tp = TopicPartition::new(topic.id, *index);
-            if shard.owns(partition) && shard.store().partition(tp).is_none() && !report.failed(tp) {
-                shard.store().create(spec_of(shard, &now, topic, *index)).await?;
-            }
+            shard.store().partition(tp).is_none() && !report.failed(tp)
+        };
+        let owned = topic.partitions.iter().filter(|(_, partition)| shard.owns(partition));
+        let mut absent = owned.map(|(index, _)| *index).filter(absent).peekable();
+        if absent.peek().is_some() {
+            let spec = TopicSpec::of(shard, &now, topic);
+            missing.extend(absent.map(|index| spec.partition(index)));
         }
+    }
+    if !missing.is_empty() {
+        shard.store().create_all(missing).await?;
     }
     Ok(report)
 }
@@ -207,9 +215,13 @@ async fn retention(shard: Rc<Shard>) {
     let interval = Duration::from_millis(shard.config.settings.log_retention_check_interval_ms().max(1));
     loop {
         shard.ring.sleep(interval).await;
-        for partition in shard.store().partitions() {
+        for (count, partition) in shard.store().partitions().into_iter().enumerate() {
             if shard.stopping.get() {
                 return;
+            }
+            if count % RETENTION_LOOKS_PER_TURN == RETENTION_LOOKS_PER_TURN - 1 {
+                // Most looks find nothing and wait for nothing: ten thousand in one go would hold requests up.
+                shard.ring.yield_now().await;
             }
             if let Err(error) = partition.run_retention(shard.ring.wall_clock()).await {
                 tracing::warn!(partition = %partition.tp(), %error, "retention failed; it is tried again at the next check");

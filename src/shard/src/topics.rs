@@ -126,8 +126,18 @@ fn configs_of(shard: &Shard, image: &Image, name: &str) -> (LogConfig, Validatio
     (config, rules)
 }
 
-/// What the store needs to know of a partition.
-pub fn spec_of(shard: &Shard, image: &Image, topic: &odradek_cluster::Topic, index: PartitionIndex) -> PartitionSpec {
-    let (config, _) = configs_of(shard, image, &topic.name);
-    PartitionSpec { tp: TopicPartition::new(topic.id, index), topic_name: topic.name.to_string(), config }
+/// What the store needs to know of the partitions of one topic. The configs are worked out once for all of them.
+pub struct TopicSpec<'a> {
+    topic: &'a odradek_cluster::Topic,
+    pub config: LogConfig,
+}
+
+impl<'a> TopicSpec<'a> {
+    pub fn of(shard: &Shard, image: &Image, topic: &'a odradek_cluster::Topic) -> Self {
+        Self { topic, config: configs_of(shard, image, &topic.name).0 }
+    }
+
+    pub fn partition(&self, index: PartitionIndex) -> PartitionSpec {
+        PartitionSpec { tp: TopicPartition::new(self.topic.id, index), topic_name: self.topic.name.to_string(), config: self.config }
+    }
 }
