@@ -66,6 +66,7 @@ async fn write_at(shared: &Rc<Shared>, block: &SealedBlock<Rc<PartitionShared>>,
 /// Everything in `block` is on stable storage: moves the marks and wakes who waits.
 pub(crate) fn complete(shared: &Shared, block: SealedBlock<Rc<PartitionShared>>) {
     shared.commit.durable.set(block.sequence);
+    shared.commit.moved_at.set(shared.ring.now());
     shared.commit.written.set(block.sequence);
     let mut partitions = Vec::with_capacity(block.entries.len());
     for entry in &block.entries {

@@ -54,9 +54,11 @@ pub struct StoreConfig {
     pub unflushed_bytes_max: u64,
     /// Segment and index files open at once.
     pub open_files_max: usize,
-    /// Cold reads in flight at once.
-    pub cold_reads_max: u64,
-    /// Cold data kept for the next read of a sequential reader, in bytes.
+    /// Bytes of cold reads that are under way at the same time.
+    pub cold_reads_bytes_max: usize,
+    /// The same while the journal is being written: a write waits behind what the device has begun to read.
+    pub cold_reads_live_bytes_max: usize,
+    /// Cold data kept for readers that go on where they stopped, what is read ahead for them included, in bytes.
     pub read_ahead_bytes: usize,
     /// Pending batches are flushed at the latest after this time.
     pub flush_age: Duration,
@@ -81,8 +83,9 @@ impl Default for StoreConfig {
             tail_cache_bytes: 256 << 20,
             unflushed_bytes_max: 128 << 20,
             open_files_max: 1024,
-            cold_reads_max: 8,
-            read_ahead_bytes: 16 << 20,
+            cold_reads_bytes_max: 8 << 20,
+            cold_reads_live_bytes_max: 512 << 10,
+            read_ahead_bytes: 32 << 20,
             flush_age: Duration::from_secs(30),
             disk_reserve_bytes: 0,
             state_interval: Duration::from_secs(60),
@@ -104,7 +107,7 @@ impl StoreConfig {
         self.unflushed_bytes_max = self.unflushed_bytes_max.min(journal_bytes / 2).max(64 << 10);
         self.tail_cache_bytes = self.tail_cache_bytes.max(self.unflushed_bytes_max);
         self.journal_block_bytes_max = self.journal_block_bytes_max.clamp(16 << 10, self.journal_file_bytes as usize);
-        self.cold_reads_max = self.cold_reads_max.max(1);
+        self.cold_reads_live_bytes_max = self.cold_reads_live_bytes_max.min(self.cold_reads_bytes_max);
         self.open_files_max = self.open_files_max.max(8);
         self
     }

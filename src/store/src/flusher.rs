@@ -4,6 +4,7 @@
 //! journal or memory fills up, or when its batches are old. Within a round all writes come first, then all flushes: the file system then
 //! commits its own metadata once for many of them. The more is pending, the shorter the pause between rounds.
 
+use crate::byte_gate::ByteGate;
 use crate::error::StoreError;
 use crate::room::FULL_PAUSE;
 use crate::segment_files;
@@ -19,6 +20,9 @@ use std::time::Duration;
 const ROUND_PARTITIONS: usize = 16;
 /// Bytes of one partition per round.
 const PARTITION_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of all partitions that are being written at the same time: they are copied into staging memory first, and a journal block waits behind
+/// what the device has begun to write.
+const WRITTEN_AT_ONCE_BYTES_MAX: usize = 4 << 20;
 /// Share of a bound (unflushed bytes, journal, cache) beyond which old batches are flushed.
 const PRESSURE_LOW: f64 = 0.4;
 /// Share beyond which there is no pause between rounds.
@@ -140,7 +144,8 @@ fn may_flush(partition: &PartitionShared) -> bool {
 
 /// Flushes `partitions`. Returns whether a device was full.
 async fn round(shared: &Rc<Shared>, partitions: Vec<Rc<PartitionShared>>) -> bool {
-    let written = join_all(partitions.iter().map(|partition| write(shared, partition))).await;
+    let staging = ByteGate::default();
+    let written = join_all(partitions.iter().map(|partition| write(shared, partition, &staging))).await;
     let work: Vec<(&Rc<PartitionShared>, FlushPlan, File)> = partitions
         .iter()
         .zip(written.iter())
@@ -190,13 +195,14 @@ fn judge(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, result: Result<()
     }
 }
 
-async fn write(shared: &Shared, partition: &PartitionShared) -> Result<Option<(FlushPlan, File)>, StoreError> {
+async fn write(shared: &Shared, partition: &PartitionShared, staging: &ByteGate) -> Result<Option<(FlushPlan, File)>, StoreError> {
     partition.flushing.set(true);
     let plan = partition.log.borrow().plan_flush(PARTITION_BYTES_MAX);
     let Some(plan) = plan else { return Ok(None) };
     if shared.room.is_reserve_reached(partition.path.directory()) {
         return Err(StoreError::Full { path: partition.path.log_dir().to_owned() });
     }
+    let _passage = staging.pass(plan.bytes as usize, || WRITTEN_AT_ONCE_BYTES_MAX).await;
     let file = segment_files::write_plan(shared, partition, &plan).await?;
     Ok(Some((plan, file)))
 }

@@ -9,7 +9,7 @@
 //! - One journal block is in flight; the next is begun when it is durable. A block that is missing below a valid one is damage.
 //! - Journal space is reused only when every batch in it is in a segment and that segment was flushed.
 //! - Memory is bounded: `tail_cache_bytes` for recent batches, `unflushed_bytes_max` for what is pending (with [`Store::wait_admission`]),
-//!   `read_ahead_bytes` and `cold_reads_max` for cold reads.
+//!   `read_ahead_bytes` and `cold_reads_bytes_max` for cold reads.
 //!
 //! Owner: everything here belongs to one shard's thread. The log of a partition is borrowed within synchronous steps only.
 //!
@@ -17,6 +17,8 @@
 //! waited for. Nothing that failed is tried again as if it had worked. Damage found at start closes the partition concerned and is in
 //! the [`RecoveryReport`].
 
+mod buffer_pool;
+mod byte_gate;
 mod close;
 mod commit;
 mod config;
@@ -37,6 +39,7 @@ mod offline;
 mod open;
 mod partition;
 mod progress;
+mod read_ahead;
 mod reader;
 mod recovery;
 mod relocate;

@@ -4,6 +4,8 @@
 //! recovery point on, then the journal is replayed over it: entries that the segments have are recognised by their offsets, the others
 //! become the tail in memory, exactly as if they had just been appended, and their journal blocks stay until they are flushed.
 
+use crate::buffer_pool::BufferPool;
+use crate::byte_gate::ByteGate;
 use crate::commit;
 use crate::config::{DirectIo, PartitionSpec, StoreConfig};
 use crate::error::StoreError;
@@ -13,7 +15,8 @@ use crate::journal_files::{self, JournalFiles};
 use crate::journal_scan;
 use crate::offline::Offline;
 use crate::progress::Progress;
-use crate::reader::ReadAhead;
+use crate::read_ahead::ReadAhead;
+use crate::reader;
 use crate::recovery::{self, Repairs};
 use crate::room::{self, Room};
 use crate::segment_files;
@@ -40,7 +43,7 @@ use odradek_log::partition::PartitionLog;
 use odradek_log::producer_state::ProducerState;
 use odradek_log::segment::names;
 use odradek_log::state::{self, PartitionState, ShardState};
-use odradek_ring::sync::{Event, Semaphore};
+use odradek_ring::sync::Event;
 use odradek_ring::{OpenOptions, Ring};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -129,7 +132,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     let shared = Rc::new(Shared {
         writer: RefCell::new(Writer::new(config.shard, journal_id, last.next(), limits)),
         journal: JournalFiles::new(&journal_dir, config.shard, journal_direct, config.journal_file_bytes, space),
-        commit: CommitMarks::new(last),
+        commit: CommitMarks::new(last, ring.now()),
         work: Event::new(),
         partitions: RefCell::new(BTreeMap::new()),
         dirty: RefCell::new(BTreeSet::new()),
@@ -149,7 +152,8 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         flusher_done: Cell::new(false),
         stopped: Event::new(),
         files: FileCache::new(config.open_files_max),
-        cold_reads: Semaphore::new(config.cold_reads_max),
+        cold_reads: ByteGate::default(),
+        cold_buffers: BufferPool::new(reader::BUFFER_BYTES, config.read_ahead_bytes),
         read_ahead: ReadAhead::new(config.read_ahead_bytes),
         counters: Counters::default(),
         unlinks: RefCell::new(BTreeSet::new()),

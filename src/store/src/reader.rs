@@ -1,84 +1,41 @@
-//! Reading: from memory where the batches are there, otherwise from the segment with one aligned read.
+//! Reading: from memory where the batches are there, otherwise from the segment with aligned reads.
+//!
+//! A reader that goes on where it stopped is read ahead for: while it gets one stretch, the next one is on its way. What is under way at the
+//! same time is bounded in bytes, and the bound is small while the journal is being written, because a write waits behind what the device
+//! has begun to read. Reads are then shorter too, and what a read costs the shard's thread is done in slices.
 
 use crate::error::{ReadError, StoreError};
 use crate::index_lookup;
 use crate::partition::ReadData;
+use crate::read_ahead::{Chunk, Place};
 use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use bytes::Bytes;
 use odradek_base::buffer::{self, align_down};
-use odradek_base::{AlignedBuf, Offset, TopicPartition};
+use odradek_base::{BLOCK_ALIGNMENT, Offset};
 use odradek_log::segment::names;
 use odradek_log::segment::scan::{self, Scan};
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Smallest cold read, in bytes: an index interval and a typical batch fit.
 const READ_BYTES_MIN: usize = 64 << 10;
 /// Largest cold read besides that of a single large batch, and the read of a sequential reader.
 const READ_BYTES_MAX: usize = 1 << 20;
-
-/// A stretch of a segment that was read and may serve the next read.
-struct Chunk {
-    partition: TopicPartition,
-    segment: Offset,
-    position: u64,
-    /// Batches from the start on: offset of the first one, and offset after the last whole one.
-    first_offset: Offset,
-    next_offset: Offset,
-    /// Whole batches.
-    batches: Bytes,
-}
-
-/// Recently read stretches, bounded in bytes, oldest first. A sequential reader's next read starts inside or at the end of one.
-pub(crate) struct ReadAhead {
-    bytes_max: usize,
-    chunks: RefCell<VecDeque<Chunk>>,
-    bytes: Cell<usize>,
-}
-
-impl ReadAhead {
-    pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, chunks: RefCell::new(VecDeque::new()), bytes: Cell::new(0) }
-    }
-
-    fn find(&self, partition: TopicPartition, from: Offset) -> Option<(Bytes, Offset)> {
-        let chunks = self.chunks.borrow();
-        let chunk =
-            chunks.iter().rev().find(|chunk| chunk.partition == partition && chunk.first_offset <= from && from < chunk.next_offset)?;
-        Some((chunk.batches.clone(), chunk.first_offset))
-    }
-
-    /// Where a reader that wants `from` goes on, when it just read everything before.
-    fn continuation(&self, partition: TopicPartition, from: Offset) -> Option<(Offset, u64)> {
-        let chunks = self.chunks.borrow();
-        let chunk = chunks.iter().rev().find(|chunk| chunk.partition == partition && chunk.next_offset == from)?;
-        Some((chunk.segment, chunk.position + chunk.batches.len() as u64))
-    }
-
-    fn keep(&self, chunk: Chunk) {
-        let mut chunks = self.chunks.borrow_mut();
-        // The reader has moved on from what it read before.
-        if let Some(at) = chunks.iter().position(|old| old.partition == chunk.partition && old.next_offset <= chunk.first_offset)
-            && let Some(old) = chunks.remove(at)
-        {
-            self.bytes.set(self.bytes.get() - old.batches.len());
-        }
-        self.bytes.set(self.bytes.get() + chunk.batches.len());
-        chunks.push_back(chunk);
-        while self.bytes.get() > self.bytes_max {
-            let Some(old) = chunks.pop_front() else { break };
-            self.bytes.set(self.bytes.get() - old.batches.len());
-        }
-    }
-
-    pub fn forget(&self, partition: TopicPartition) {
-        self.chunks.borrow_mut().retain(|chunk| chunk.partition != partition);
-        self.bytes.set(self.chunks.borrow().iter().map(|chunk| chunk.batches.len()).sum());
-    }
-}
+/// The read of a sequential reader beside live writes.
+const READ_BYTES_LIVE: usize = 256 << 10;
+/// Room of a kept buffer: the largest read begins and ends within a block.
+pub(crate) const BUFFER_BYTES: usize = READ_BYTES_MAX + 2 * BLOCK_ALIGNMENT;
+/// Writes are live for so long after a journal block.
+const LIVE_FOR: Duration = Duration::from_millis(100);
+/// Bytes that are checked before other tasks get their turn.
+const CHECKED_PER_TURN: usize = 256 << 10;
+/// Batches of at least this size are read as whole ones.
+const LARGE_BATCH_BYTES: usize = 16 << 10;
+/// A slice that is smaller than this part of what was read is copied, so that a client that does not read pins little more than it was given.
+const PINNED_SHARE_MIN: usize = 4;
 
 pub(crate) fn read_memory(
     partition: &PartitionShared,
@@ -107,6 +64,12 @@ pub(crate) fn read_memory(
     Some(data)
 }
 
+/// Whole batches in memory, and the offset after them.
+struct Stretch {
+    batches: Bytes,
+    next_offset: Offset,
+}
+
 pub(crate) async fn read(
     shared: &Rc<Shared>,
     partition: &Rc<PartitionShared>,
@@ -122,10 +85,11 @@ pub(crate) async fn read(
     let mut from = from;
     loop {
         let directory = partition.path.directory();
-        let stretch = match shared.read_ahead.find(partition.tp, from) {
-            Some((batches, _)) => Some(batches),
-            None => match read_stretch(shared, partition, from, max_bytes).await {
-                Ok(stretch) => stretch,
+        let known = shared.read_ahead.place(partition.tp, from);
+        let (stretch, sequential) = match in_memory_or_coming(shared, partition, from).await {
+            Some(stretch) => (Some(stretch), true),
+            None => match read_stretch(shared, partition, from, known, max_bytes).await {
+                Ok(stretch) => (stretch, known.is_some()),
                 Err(error) => {
                     // Retention may have taken the segment away while it was looked up.
                     check_range(partition, from)?;
@@ -142,10 +106,7 @@ pub(crate) async fn read(
         };
         let Some(stretch) = stretch else {
             // Nothing at or after `from` in its segment: compaction or retention took it. Go on in the next one.
-            let log = partition.log.borrow();
-            let next = log.segment_at(from).and_then(|at| log.segments().get(at + 1)).map(|segment| segment.base_offset);
-            drop(log);
-            match next {
+            match next_segment(partition, from) {
                 Some(next) if next < upto => {
                     from = next;
                     if let Some(data) = read_memory(partition, from, upto, max_bytes, at_least_one) {
@@ -156,9 +117,81 @@ pub(crate) async fn read(
                 _ => return Ok(ReadData::default()),
             }
         };
-        let data = cut(&stretch, from, upto, max_bytes, at_least_one);
+        let (data, left) = cut(&stretch.batches, from, upto, max_bytes, at_least_one);
         check_range(partition, from)?;
+        if left == 0 {
+            shared.read_ahead.used_up(partition.tp, stretch.next_offset);
+        }
+        if sequential && left < max_bytes {
+            read_on(shared, partition, stretch.next_offset);
+        }
         return Ok(data);
+    }
+}
+
+/// What has been read already, or is being read ahead and worth waiting for.
+async fn in_memory_or_coming(shared: &Shared, partition: &PartitionShared, from: Offset) -> Option<Stretch> {
+    loop {
+        if let Some((batches, next_offset)) = shared.read_ahead.find(partition.tp, from) {
+            return Some(Stretch { batches, next_offset });
+        }
+        let coming = shared.read_ahead.under_way(partition.tp, from)?;
+        coming.listen().await;
+    }
+}
+
+/// Reads what a sequential reader will want next, in a task of its own, where there is room for it.
+fn read_on(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, from: Offset) {
+    let Some(place) = next_place(shared, partition, from) else { return };
+    let bytes = sequential_bytes(shared, place);
+    if !shared.read_ahead.begin(partition.tp, from, bytes) {
+        return;
+    }
+    let (shared, partition) = (shared.clone(), partition.clone());
+    shared.ring.clone().spawn(async move {
+        // Whoever comes for it and finds that it failed reads for itself, and learns why.
+        let _ = read_stretch(&shared, &partition, from, Some(place), READ_BYTES_MAX).await;
+        shared.read_ahead.end(partition.tp, from, bytes);
+    });
+}
+
+/// Where a reader goes on at `from`: in the same segment or in the next one. `None` when memory has it or no segment does yet.
+fn next_place(shared: &Shared, partition: &PartitionShared, from: Offset) -> Option<Place> {
+    let log = partition.log.borrow();
+    if from >= log.marks().flushed.offset() || log.tail().from(from).is_some() {
+        return None;
+    }
+    let place = shared.read_ahead.place(partition.tp, from)?;
+    let at = log.segment_by_base(place.segment)?;
+    if place.position < log.segments().get(at)?.flushed_bytes {
+        return Some(place);
+    }
+    let next = log.segments().get(at + 1).filter(|segment| segment.base_offset == from && segment.flushed_bytes > 0)?;
+    Some(Place { segment: next.base_offset, position: 0, batch_bytes: place.batch_bytes })
+}
+
+/// Base offset of the segment after the one of `from`.
+fn next_segment(partition: &PartitionShared, from: Offset) -> Option<Offset> {
+    let log = partition.log.borrow();
+    log.segment_at(from).and_then(|at| log.segments().get(at + 1)).map(|segment| segment.base_offset)
+}
+
+/// Whether the journal is being written.
+fn writes_are_live(shared: &Shared) -> bool {
+    shared.ring.now() - shared.commit.moved_at.get() < LIVE_FOR
+}
+
+/// Bytes of cold reads that may be under way at the same time.
+pub(crate) fn under_way_bytes_max(shared: &Shared) -> usize {
+    if writes_are_live(shared) { shared.config.cold_reads_live_bytes_max } else { shared.config.cold_reads_bytes_max }
+}
+
+/// How much to read for a sequential reader: whole batches, where their size is known.
+fn sequential_bytes(shared: &Shared, place: Place) -> usize {
+    let bytes = if writes_are_live(shared) { READ_BYTES_LIVE } else { READ_BYTES_MAX };
+    match place.batch_bytes {
+        small if small < LARGE_BATCH_BYTES => bytes,
+        large => (bytes / large * large).max(large),
     }
 }
 
@@ -175,8 +208,8 @@ fn check_range(partition: &PartitionShared, from: Offset) -> Result<(), ReadErro
     Ok(())
 }
 
-/// The part of `stretch` from the batch with `from` on, within the bounds.
-fn cut(stretch: &Bytes, from: Offset, upto: Offset, max_bytes: usize, at_least_one: bool) -> ReadData {
+/// The part of `stretch` from the batch with `from` on, within the bounds, and the bytes behind it.
+fn cut(stretch: &Bytes, from: Offset, upto: Offset, max_bytes: usize, at_least_one: bool) -> (ReadData, usize) {
     let (mut start, mut end) = (None, 0usize);
     let mut at = 0;
     for batch in odradek_wire::batch::batches(stretch).map_while(Result::ok) {
@@ -191,78 +224,106 @@ fn cut(stretch: &Bytes, from: Offset, upto: Offset, max_bytes: usize, at_least_o
         }
         at = next;
     }
-    match start {
-        Some(start) if end > start => ReadData { batches: vec![stretch.slice(start..end)] },
+    let data = match start {
+        Some(start) if end > start => {
+            let slice = stretch.slice(start..end);
+            let pins_much = slice.len() < stretch.len() / PINNED_SHARE_MIN;
+            ReadData { batches: vec![if pins_much { Bytes::copy_from_slice(&slice) } else { slice }] }
+        }
         _ => ReadData::default(),
-    }
+    };
+    (data, stretch.len() - end)
 }
 
-/// A place to read at.
-struct Place {
+/// A stretch of a segment file.
+struct Source {
     segment: Offset,
     path: PathBuf,
     position: u64,
     /// Flushed bytes of the segment.
     end: u64,
-    sequential: bool,
+    /// Bytes to read first.
+    want: usize,
 }
 
-async fn place_of(shared: &Shared, partition: &PartitionShared, from: Offset) -> Result<Option<Place>, ReadError> {
-    let (segment, end) = {
+/// Where to read for `from`. A place that a reader stopped at counts only within the segment of `from`: its segment may have ended there.
+async fn source_of(
+    shared: &Shared,
+    partition: &PartitionShared,
+    from: Offset,
+    known: Option<Place>,
+    max_bytes: usize,
+) -> Result<Option<Source>, ReadError> {
+    let found = {
         let log = partition.log.borrow();
-        let Some(segment) = log.segment_at(from).and_then(|at| log.segments().get(at)) else { return Ok(None) };
-        (segment.base_offset, segment.flushed_bytes)
+        log.segment_at(from).and_then(|at| log.segments().get(at)).map(|segment| (segment.base_offset, segment.flushed_bytes))
     };
+    let Some((segment, end)) = found else { return Ok(None) };
     let path = partition.path.join(names::segment_file(segment, names::LOG));
-    if let Some((known, position)) = shared.read_ahead.continuation(partition.tp, from)
-        && known == segment
-    {
-        return Ok(Some(Place { segment, path, position, end, sequential: true }));
-    }
-    let position = index_lookup::position(shared, partition, segment, from).await.map_err(ReadError::Io)?;
-    Ok(Some(Place { segment, path, position: u64::from(position), end, sequential: false }))
+    let (position, want) = match known.filter(|place| place.segment == segment) {
+        Some(place) => (place.position, sequential_bytes(shared, place)),
+        None => {
+            let position = index_lookup::position(shared, partition, segment, from).await.map_err(ReadError::Io)?;
+            (u64::from(position), max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX))
+        }
+    };
+    Ok(Some(Source { segment, path, position, end, want }))
 }
 
 /// Reads the batches around `from`: whole ones, the first of them at or before `from`. `None` when the segment has nothing from there on.
-async fn read_stretch(shared: &Shared, partition: &PartitionShared, from: Offset, max_bytes: usize) -> Result<Option<Bytes>, ReadError> {
-    let _permit = shared.cold_reads.acquire(1).await;
-    let Some(mut place) = place_of(shared, partition, from).await? else { return Ok(None) };
-    let mut want = if place.sequential { READ_BYTES_MAX } else { max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX) };
+async fn read_stretch(
+    shared: &Shared,
+    partition: &PartitionShared,
+    from: Offset,
+    known: Option<Place>,
+    max_bytes: usize,
+) -> Result<Option<Stretch>, ReadError> {
+    let generation = shared.read_ahead.generation();
+    let Some(mut source) = source_of(shared, partition, from, known, max_bytes).await? else { return Ok(None) };
+    let mut want = source.want;
     loop {
-        if place.position >= place.end {
+        if source.position >= source.end {
             return Ok(None);
         }
-        let bytes = read_range(shared, partition, &place, want).await?;
-        let scanned = scan_stretch(&bytes, from, &place)?;
-        if let Some((batches, position, first_offset, next_offset)) = scanned.found {
-            let chunk =
-                Chunk { partition: partition.tp, segment: place.segment, position, first_offset, next_offset, batches: batches.clone() };
-            shared.read_ahead.keep(chunk);
-            return Ok(Some(batches));
+        let bytes = read_range(shared, partition, &source, want).await?;
+        let scanned = scan_stretch(shared, &bytes, from, &source).await?;
+        if let Some((batches, first_offset, next_offset)) = scanned.found {
+            let end = source.position + (scanned.whole as u64);
+            let end = Place { segment: source.segment, position: end, batch_bytes: scanned.need };
+            let chunk = Chunk {
+                partition: partition.tp,
+                // Nothing lies between what was asked for and the first batch that is there.
+                first_offset: first_offset.min(from),
+                next_offset,
+                batches: batches.clone(),
+                used_up: Cell::new(false),
+            };
+            shared.read_ahead.keep(chunk, end, generation);
+            return Ok(Some(Stretch { batches, next_offset }));
         }
         // Not in this stretch: further on, or the batch is larger than what was read.
-        if scanned.passed == 0 && bytes.len() as u64 >= place.end - place.position {
-            return Err(corrupt(&place, place.position, "a batch reaches beyond the end of the segment"));
+        if scanned.whole == 0 && bytes.len() as u64 >= source.end - source.position {
+            return Err(corrupt(&source.path, source.position, "a batch reaches beyond the end of the segment"));
         }
-        place.position += scanned.passed as u64;
+        source.position += scanned.whole as u64;
         want = scanned.need.max(READ_BYTES_MAX);
     }
 }
 
 struct Scanned {
-    /// Batches from the first with or after `from` on, their position, first offset and the offset after them.
-    found: Option<(Bytes, u64, Offset, Offset)>,
-    /// Bytes of batches before.
-    passed: usize,
-    /// Bytes that the batch after them needs.
+    /// Batches from the first with or after `from` on, its offset and the offset after them.
+    found: Option<(Bytes, Offset, Offset)>,
+    /// Bytes of whole batches from the start on.
+    whole: usize,
+    /// Bytes of the batch after them, where its header is there.
     need: usize,
 }
 
-fn scan_stretch(bytes: &Bytes, from: Offset, place: &Place) -> Result<Scanned, ReadError> {
+async fn scan_stretch(shared: &Shared, bytes: &Bytes, from: Offset, source: &Source) -> Result<Scanned, ReadError> {
     let mut at = 0;
-    let mut passed = 0;
+    let mut turn = 0;
     let mut need = 0;
-    let mut expected = place.segment;
+    let mut expected = source.segment;
     let mut start: Option<(usize, Offset)> = None;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match scan::next(rest, expected, true) {
@@ -272,9 +333,6 @@ fn scan_stretch(bytes: &Bytes, from: Offset, place: &Place) -> Result<Scanned, R
                     start.get_or_insert((at, batch.base_offset()));
                 }
                 at += batch.total_bytes();
-                if start.is_none() {
-                    passed = at;
-                }
             }
             Scan::NeedMore(bytes) => {
                 need = bytes;
@@ -282,30 +340,36 @@ fn scan_stretch(bytes: &Bytes, from: Offset, place: &Place) -> Result<Scanned, R
             }
             // What was found before the damage is good.
             Scan::End(_) if start.is_some() => break,
-            Scan::End(stop) => return Err(corrupt(place, place.position + at as u64, &format!("{stop:?}"))),
+            Scan::End(stop) => return Err(corrupt(&source.path, source.position + at as u64, &format!("{stop:?}"))),
+        }
+        if at - turn >= CHECKED_PER_TURN {
+            turn = at;
+            shared.ring.yield_now().await;
         }
     }
-    let found = start.map(|(start, first_offset)| (bytes.slice(start..at), place.position + start as u64, first_offset, expected));
-    Ok(Scanned { found, passed, need })
+    let found = start.map(|(start, first_offset)| (bytes.slice(start..at), first_offset, expected));
+    Ok(Scanned { found, whole: at, need })
 }
 
-fn corrupt(place: &Place, position: u64, reason: &str) -> ReadError {
-    tracing::error!(file = %place.path.display(), position, reason, "segment is damaged");
-    ReadError::Corrupt { path: place.path.clone(), position, reason: reason.into() }
+fn corrupt(path: &Path, position: u64, reason: &str) -> ReadError {
+    tracing::error!(file = %path.display(), position, reason, "segment is damaged");
+    ReadError::Corrupt { path: path.to_owned(), position, reason: reason.into() }
 }
 
-/// Bytes from `place.position` on, at least `want` unless the segment ends before.
-async fn read_range(shared: &Shared, partition: &PartitionShared, place: &Place, want: usize) -> Result<Bytes, ReadError> {
-    let aligned = align_down(place.position);
-    let skip = (place.position - aligned) as usize;
-    let useful = (place.end - aligned).min((skip + want) as u64) as usize;
+/// Bytes from `source.position` on, at least `want` unless the segment ends before.
+async fn read_range(shared: &Shared, partition: &PartitionShared, source: &Source, want: usize) -> Result<Bytes, ReadError> {
+    let aligned = align_down(source.position);
+    let skip = (source.position - aligned) as usize;
+    let useful = (source.end - aligned).min((skip + want) as u64) as usize;
     let len = buffer::align_up(useful);
-    let file = segment_files::open_log(shared, partition, &place.path).await.map_err(ReadError::Io)?;
-    let (result, buf) = file.read_at(AlignedBuf::zeroed(len), aligned, len).await;
-    let read = result.map_err(|error| ReadError::Io(StoreError::io("read", &place.path, error)))?;
+    let file = segment_files::open_log(shared, partition, &source.path).await.map_err(ReadError::Io)?;
+    let passage = shared.cold_reads.pass(len, || under_way_bytes_max(shared)).await;
+    let (result, buf) = file.read_at(shared.cold_buffers.take(len), aligned, len).await;
+    drop(passage);
+    let read = result.map_err(|error| ReadError::Io(StoreError::io("read", &source.path, error)))?;
     shared.counters.cold_read(read as u64);
     if read < useful {
-        return Err(corrupt(place, aligned + read as u64, "the file is shorter than its segment"));
+        return Err(corrupt(&source.path, aligned + read as u64, "the file is shorter than its segment"));
     }
-    Ok(buf.freeze().slice(skip..useful))
+    Ok(shared.cold_buffers.freeze(buf).slice(skip..useful))
 }

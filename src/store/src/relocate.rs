@@ -12,6 +12,7 @@
 
 use crate::delete;
 use crate::error::StoreError;
+use crate::reader;
 use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use odradek_base::buffer::{align_down, align_up};
@@ -294,7 +295,7 @@ impl Mover<'_> {
 
     /// Copies `useful` bytes at the aligned position `at`, padded with zeros to a whole block.
     async fn copy_slice(&self, base: Offset, to: &File, to_path: &Path, at: u64, useful: usize) -> Result<(), StoreError> {
-        let _permit = self.shared.cold_reads.acquire(1).await;
+        let _passage = self.shared.cold_reads.pass(useful, || reader::under_way_bytes_max(self.shared)).await;
         let path = segment_files::log_path(self.partition, base);
         let from = segment_files::open_log(self.shared, self.partition, &path).await?;
         let len = align_up(useful);

@@ -1,12 +1,14 @@
 //! What the parts of one shard's store share.
 
+use crate::buffer_pool::BufferPool;
+use crate::byte_gate::ByteGate;
 use crate::config::StoreConfig;
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::journal_files::JournalFiles;
 use crate::located::Located;
 use crate::offline::Offline;
-use crate::reader::ReadAhead;
+use crate::read_ahead::ReadAhead;
 use crate::relocate::Move;
 use crate::room::Room;
 use crate::state_file::StateRequests;
@@ -20,7 +22,7 @@ use odradek_log::partition::PartitionLog;
 use odradek_log::segment::names;
 use odradek_log::state::PartitionState;
 use odradek_ring::Ring;
-use odradek_ring::sync::{Event, Semaphore};
+use odradek_ring::sync::Event;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -123,12 +125,14 @@ pub(crate) struct CachedBlock {
 pub(crate) struct CommitMarks {
     pub written: Cell<Sequence>,
     pub durable: Cell<Sequence>,
+    /// When the last block became durable.
+    pub moved_at: Cell<Instant>,
     events: [Event; COMMIT_EVENTS],
 }
 
 impl CommitMarks {
-    pub fn new(last: Sequence) -> Self {
-        Self { written: Cell::new(last), durable: Cell::new(last), events: Default::default() }
+    pub fn new(last: Sequence, now: Instant) -> Self {
+        Self { written: Cell::new(last), durable: Cell::new(last), moved_at: Cell::new(now), events: Default::default() }
     }
 
     pub fn event(&self, sequence: Sequence) -> &Event {
@@ -175,7 +179,8 @@ pub(crate) struct Shared {
     pub flusher_done: Cell<bool>,
     pub stopped: Event,
     pub files: FileCache,
-    pub cold_reads: Semaphore,
+    pub cold_reads: ByteGate,
+    pub cold_buffers: BufferPool,
     pub read_ahead: ReadAhead,
     pub counters: Counters,
     /// Files that wait to be unlinked.
