@@ -1,6 +1,7 @@
 //! One running broker: data directory, background plane, shards.
 
 use super::data_dir::{DataDir, DataDirError};
+use super::limits;
 use super::machine::{self, Core};
 use super::notify::Pulse;
 use super::shards::{self, Ready, Running, ShardsError, Stopper};
@@ -49,7 +50,17 @@ impl Broker {
         let cores = machine::cores();
         let shards = settings.shards().unwrap_or_else(|| u16::try_from(cores.len()).unwrap_or(u16::MAX)).max(1);
         let data = DataDir::open(&settings, shards)?;
-        let config = Arc::new(NodeConfig::new(settings.clone(), shards, bootstrap_addresses(&settings)?));
+        let mut config = NodeConfig::new(settings.clone(), shards, bootstrap_addresses(&settings)?);
+        let files = limits::raise_open_files();
+        config.open_files_max = limits::segment_files_per_shard(settings.open_files_max(), files, shards);
+        if config.open_files_max < settings.open_files_max() {
+            tracing::info!(
+                files = config.open_files_max,
+                limit = files,
+                "each shard keeps fewer segment files open than odradek.open.files.max says: the process may have no more (ulimit -n, LimitNOFILE=)"
+            );
+        }
+        let config = Arc::new(config);
         let probe_dir = config.log_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
         let (background, background_thread) = match settings.pin() {
             true => machine::beside_shards(&cores, usize::from(shards), || Background::start(&probe_dir))?,

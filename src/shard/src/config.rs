@@ -35,6 +35,8 @@ pub struct NodeConfig {
     /// Bytes of requests that have not arrived whole, all connections of a shard together.
     pub partial_requests_bytes_max: usize,
     pub fetch_bytes_max: usize,
+    /// Segment files that each shard keeps open.
+    pub open_files_max: usize,
     pub shutdown_timeout: Duration,
 }
 
@@ -65,6 +67,7 @@ impl NodeConfig {
             control_request_bytes_max: settings.request_control_max_bytes(),
             partial_requests_bytes_max: settings.shard_queued_bytes() as usize,
             fetch_bytes_max: settings.fetch_max_bytes(),
+            open_files_max: settings.open_files_max(),
             shutdown_timeout: settings.shutdown_timeout(),
             settings,
         }

@@ -253,7 +253,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         bypass_bytes: settings.bypass_bytes() as u64,
         tail_cache_bytes: settings.tail_cache_bytes() as u64,
         unflushed_bytes_max: settings.unflushed_bytes_max() as u64,
-        open_files_max: settings.open_files_max(),
+        open_files_max: config.open_files_max,
         read_ahead_bytes: settings.read_ahead_bytes(),
         disk_reserve_bytes: settings.disk_reserve_bytes(),
         ..StoreConfig::default()
