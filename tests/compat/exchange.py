@@ -135,8 +135,20 @@ def fill_kafka(kafka, written):
         producer.flush(60)
         producer.commit_transaction(60) if commit else producer.abort_transaction(60)
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": GROUP, "enable.auto.commit": False})
-    consumer.commit(offsets=[TopicPartition("exchange-none", 0, COMMITTED)], asynchronous=False)
+    commit_when_loaded(consumer, TopicPartition("exchange-none", 0, COMMITTED))
     consumer.close()
+
+
+def commit_when_loaded(consumer, offset):
+    """A coordinator that has just been made loads for a while."""
+    deadline = time.monotonic() + READ_SECONDS
+    while True:
+        try:
+            return consumer.commit(offsets=[offset], asynchronous=False)
+        except KafkaException as error:
+            if "oordinator" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def read_all(bootstrap, partitions):
