@@ -40,6 +40,7 @@ pub struct Ready {
     pub listeners: Vec<SocketAddr>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "two per shard in the life of a node: a box would gain nothing")]
 enum Told {
     Event(Event),
     Ring(u16, RingError),
