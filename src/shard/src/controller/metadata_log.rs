@@ -68,6 +68,8 @@ impl MetadataLog {
         let mut records = Vec::new();
         let mut next_offset = Offset::ZERO;
         let mut position = 0;
+        // Where the last change begins: all parts of a change but its last are full.
+        let (mut change, mut in_change) = (0, false);
         for batch in batches(&bytes) {
             let Ok(batch) = batch else { break };
             if !batch.crc_valid() {
@@ -86,6 +88,10 @@ impl MetadataLog {
                     records.push(MetadataRecord::decode(&value).map_err(|error| damaged(error.to_string()))?);
                 }
             }
+            if !in_change {
+                change = position;
+            }
+            in_change = batch.record_count() as usize == BATCH_RECORDS_MAX;
             next_offset = batch.next_offset();
             position += batch.total_bytes();
         }
@@ -93,6 +99,12 @@ impl MetadataLog {
             tracing::warn!(path = %path.display(), position, cut = bytes.len() - position, "cut a torn end off the metadata log");
             file.truncate(position as u64).await.map_err(io)?;
             file.sync_data().await.map_err(io)?;
+        }
+        // Its flush may have failed, or the process may have died before it. Linux shows what a failed flush left behind and never writes it
+        // unless it is written again.
+        let last = bytes.slice(change..position);
+        if !last.is_empty() {
+            file.write_at(vec![last], change as u64, Sync::Data).await.map_err(io)?;
         }
         Ok((Self { path, file, position: position as u64, next_offset, broken: false }, records))
     }
