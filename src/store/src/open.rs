@@ -171,6 +171,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     let mut replaying = Replaying { found: &found, present: Present::default(), homeless: Homeless::default(), report: &mut report };
     replay_stranded(&shared, plan.blocks.first().map_or(last, |block| block.sequence), &mut replaying).await?;
     replay_journal(&shared, &files, &plan, &mut replaying).await?;
+    restore_log_starts(&shared, &mut replaying);
     let Replaying { present, homeless, .. } = replaying;
     homeless.save(&shared).await?;
     settle::journal(&ring, &journal_dir, &files, &plan).await?;
@@ -667,6 +668,24 @@ async fn replay_journal(
         );
     }
     Ok(())
+}
+
+/// A log start may lie among batches that only the journal had: now they are there.
+fn restore_log_starts(shared: &Rc<Shared>, replaying: &mut Replaying<'_>) {
+    let found = replaying.found;
+    for (tp, state) in &found.partitions {
+        let Some(partition) = shared.partitions.borrow().get(tp).cloned() else { continue };
+        let end = {
+            let mut log = partition.log.borrow_mut();
+            log.advance_log_start(state.log_start);
+            log.marks().appended.offset()
+        };
+        if end < state.log_start {
+            let reason = format!("the log ends at offset {end}, but records up to {} were deleted", state.log_start);
+            let error = StoreError::Damaged { path: partition.path.clone(), reason };
+            close_damaged(shared, &partition, error, replaying);
+        }
+    }
 }
 
 fn replay_batch(

@@ -102,7 +102,8 @@ pub(crate) async fn recover(
         return Err(StoreError::Damaged { path: path.to_owned(), reason });
     }
     if segments.is_empty() {
-        let start = state.map_or(Offset::ZERO, |state| state.log_start.max(state.flushed));
+        // Not at the log start: that may lie among, or within, batches that only the journal has.
+        let start = state.map_or(Offset::ZERO, |state| state.flushed);
         segments.push(Segment::new(start, now));
         end = start;
     }
