@@ -7,6 +7,7 @@ use odradek_log::journal::format::EntryKind;
 use odradek_log::journal::space::Place;
 use odradek_log::journal::writer::SealedBlock;
 use odradek_ring::Sync;
+use odradek_ring::sim::planted::{Mistake, is_planted};
 use std::rc::Rc;
 
 pub(crate) async fn run(shared: Rc<Shared>) {
@@ -51,11 +52,15 @@ async fn write(shared: &Rc<Shared>, block: &SealedBlock<Rc<PartitionShared>>) ->
 async fn write_at(shared: &Rc<Shared>, block: &SealedBlock<Rc<PartitionShared>>, place: Place) -> Result<(), StoreError> {
     let (file, path) = shared.journal.prepare(shared, place, block.bytes.len() as u64).await?;
     let position = place.position;
-    let sync = if block.durable { Sync::Data } else { Sync::No };
+    let early = is_planted(Mistake::FlushBeforeWrite);
+    if early {
+        file.sync_data().await.map_err(|error| StoreError::io("flush", &path, error))?;
+    }
+    let sync = if block.durable && !early { Sync::Data } else { Sync::No };
     file.write_at(vec![block.bytes.clone()], position, sync).await.map_err(|error| StoreError::io("write", &path, error))?;
     shared.counters.journal_block(block.bytes.len() as u64);
     shared.commit.written.set(block.sequence);
-    if !block.durable {
+    if !block.durable && !early {
         // acks=1 is answered now; consumers see the records after the flush that follows at once.
         shared.commit.event(block.sequence).notify_all();
         file.sync_data().await.map_err(|error| StoreError::io("flush", &path, error))?;

@@ -13,6 +13,7 @@ use crate::state_file;
 use futures_util::future::join_all;
 use odradek_log::partition::FlushPlan;
 use odradek_ring::File;
+use odradek_ring::sim::planted::{Mistake, is_planted};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -213,7 +214,9 @@ async fn finish(shared: &Shared, partition: &PartitionShared, plan: &FlushPlan, 
         file.truncate(plan.position + plan.bytes).await.map_err(|error| StoreError::io("truncate", &path, error))?;
         partition.padded.set(false);
     }
-    file.sync_data().await.map_err(|error| StoreError::io("flush", &segment_files::log_path(partition, plan.segment), error))?;
+    if !is_planted(Mistake::NoSegmentFlush) {
+        file.sync_data().await.map_err(|error| StoreError::io("flush", &segment_files::log_path(partition, plan.segment), error))?;
+    }
     if partition.is_deleted() {
         return Ok(());
     }

@@ -379,6 +379,25 @@ impl Disk {
         Some(self.file(self.find(path).ok()?).ok()?.content.clone())
     }
 
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+
+    /// Path and length of every file that has a name.
+    pub(super) fn files(&self) -> Vec<(String, u64)> {
+        let mut files = Vec::new();
+        let mut next = vec![(ROOT, String::new())];
+        while let Some((id, path)) = next.pop() {
+            match self.nodes.get(&id) {
+                Some(Node::Dir(dir)) => next.extend(dir.entries.iter().map(|(name, child)| (*child, format!("{path}/{name}")))),
+                Some(Node::File(file)) => files.push((path, file.content.len() as u64)),
+                None => {}
+            }
+        }
+        files.sort();
+        files
+    }
+
     /// Flips one stored bit, on stable storage too. False where there is no such bit.
     pub(super) fn flip_bit(&mut self, path: &str, pos: u64, bit: u8) -> bool {
         let Some(file) = self.find(path).ok().and_then(|node| self.file_mut(node).ok()) else { return false };

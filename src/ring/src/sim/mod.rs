@@ -26,7 +26,7 @@
 //!   drawn prefix of the changes, in order. A rename is atomic: the file has at least one of its names.
 //! - A read, write or sync fails with `EIO` at a rate or on demand. A failed write may have written any of its sectors. After a
 //!   failed sync the unsynced data is still read back, but no later sync makes it durable, as Linux does it.
-//! - Writes beyond the capacity fail with `ENOSPC`.
+//! - Writes beyond the capacity fail with `ENOSPC`; what was written before stays. The capacity may change while the host runs.
 //! - Bit rot: on demand a stored bit flips, or at a rate a read returns one flipped bit (the stored data stays).
 //! - Reads and writes are sometimes short; some operations take far longer than others.
 //! - Direct and buffered I/O behave alike.
@@ -44,6 +44,7 @@
 mod disk;
 mod handles;
 mod net;
+pub mod planted;
 mod trace;
 mod world;
 

@@ -242,6 +242,23 @@ impl World {
         self.inner.with_host(host, |host| host.disk.peek(path))
     }
 
+    /// Bytes of all files that have a name on a host's disk.
+    pub fn disk_used(&self, host: HostId) -> u64 {
+        self.inner.with_host(host, |host| host.disk.used_bytes())
+    }
+
+    /// The files of a host's disk with their lengths in bytes, in the order of their paths.
+    pub fn files(&self, host: HostId) -> Vec<(String, u64)> {
+        self.inner.with_host(host, |host| host.disk.files())
+    }
+
+    /// Tasks of all rings of a host.
+    pub fn task_count(&self, host: HostId) -> usize {
+        let rings = self.inner.rings.borrow();
+        let here = rings.values().filter(|ring| ring.sim_port().is_some_and(|port| port.host == host));
+        here.map(|ring| ring.executor().task_count()).sum()
+    }
+
     /// Nothing gets through between two hosts, in either direction.
     pub fn partition(&self, one: HostId, other: HostId) {
         self.partition_one_way(one, other);
