@@ -1,8 +1,10 @@
 //! What only the end can show: the whole log of every partition is read once more and held against all that was acknowledged.
 
+use crate::changes;
 use crate::client::{Client, Connection};
 use crate::consumer;
-use crate::history::{PartitionHistory, TopicState, Tp};
+use crate::faults::Kinds;
+use crate::history::{Cleaning, PartitionHistory, TopicState, Tp};
 use crate::member;
 use crate::record::RecordId;
 use odradek_base::Instant;
@@ -20,6 +22,8 @@ pub async fn verify(client: &Client) {
         (tps, commits, facts.topics.clone())
     };
     check_topics(client, &topics).await;
+    changes::check(client).await;
+    client.history.facts().last_reading = true;
     read_all(client, &tps).await;
     for (group, tp) in commits {
         read_commit(client, &group, &tp).await;
@@ -60,7 +64,10 @@ async fn read_all(client: &Client, tps: &[Tp]) {
         max_wait: Duration::from_millis(10),
         bytes_max: BYTES_MAX,
         rewind_one_in: 0,
-        disks_fail: false,
+        kinds: Kinds::ALL,
+        read_committed: true,
+        from_end: false,
+        probe_one_in: 0,
     };
     let history = client.history.clone();
     for mut reader in consumer::readers(client, plan).await {
@@ -88,12 +95,20 @@ async fn read_commit(client: &Client, group: &str, tp: &Tp) {
 
 /// The rules for one partition, whose whole log has been seen.
 fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Vec<String> {
+    if partition.cleaning == Cleaning::Compaction {
+        return check_compacted(partition);
+    }
     let mut problems = Vec::new();
     let mut log: BTreeMap<i64, RecordId> = BTreeMap::new();
-    let mut next = partition.start;
+    let mut next = 0;
+    let mut whole = true;
     for (base, batch) in &partition.seen {
         if *base != next {
-            problems.push(format!("offsets {next} to {base} are missing"));
+            // What was deleted before anybody read it.
+            whole = false;
+            if *base > partition.start.max(next) {
+                problems.push(format!("offsets {} to {base} are missing", partition.start.max(next)));
+            }
         }
         next = batch.last_offset + 1;
         log.extend(batch.records.iter().copied());
@@ -109,7 +124,7 @@ fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Ve
         }
         if sent.idempotent {
             let due = last_of.get(&id.producer).map_or(0, |last| last + 1);
-            if id.number != due {
+            if if whole { id.number != due } else { id.number < due } {
                 problems.push(format!("{id} is at offset {offset} where record {due} of that producer was due"));
             }
             last_of.insert(id.producer, id.number);
@@ -123,9 +138,36 @@ fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Ve
             1 => power_losses.iter().all(|at| *at < sent.first_sent),
             _ => false,
         };
-        if survives && log.get(&offset) != Some(id) {
+        let deleted = offset < partition.start && !log.contains_key(&offset);
+        if survives && !deleted && log.get(&offset) != Some(id) {
             let found = log.get(&offset).map_or("nothing".to_string(), RecordId::to_string);
             problems.push(format!("{id} was acknowledged with acks={} at offset {offset}, where there is {found}", sent.acks));
+        }
+    }
+    problems
+}
+
+/// Of a compacted partition: the last record of every key is there, and every record that is there is where it was acknowledged.
+fn check_compacted(partition: &PartitionHistory) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut last_of_key: BTreeMap<u64, i64> = BTreeMap::new();
+    for (offset, id) in &partition.last_read {
+        last_of_key.insert(id.key(true), *offset);
+    }
+    for (id, sent) in partition.sent.iter().filter(|(_, sent)| sent.acks == -1) {
+        let Some(offset) = sent.acknowledged else { continue };
+        let last = last_of_key.get(&id.key(true)).copied().unwrap_or(-1);
+        if last < offset {
+            problems.push(format!("{id} was acknowledged at offset {offset}, and the last record of its key is at {last}"));
+        }
+        if let Some(there) = partition.records.get(&offset).filter(|there| *there != id) {
+            problems.push(format!("{id} was acknowledged at offset {offset}, where there is {there}"));
+        }
+    }
+    let mut last_of: BTreeMap<u32, u64> = BTreeMap::new();
+    for id in partition.last_read.values().filter(|id| partition.sent.get(id).is_some_and(|sent| sent.idempotent)) {
+        if last_of.insert(id.producer, id.number).is_some_and(|last| last >= id.number) {
+            problems.push(format!("{id} is there again or out of order"));
         }
     }
     problems
@@ -156,6 +198,30 @@ mod tests {
     #[test]
     fn a_good_history_passes() {
         assert_eq!(check_partition(&partition(-1, true, &[0, 1, 2], &[(0, 0), (1, 1)]), &[Instant(9)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn deleted_records_are_not_missed_and_others_are() {
+        let mut deleted = partition(-1, true, &[0, 1, 2, 3], &[(0, 0), (3, 3)]);
+        deleted.seen.remove(&0);
+        deleted.seen.remove(&1);
+        assert!(!check_partition(&deleted, &[]).is_empty());
+        deleted.start = 2;
+        assert_eq!(check_partition(&deleted, &[]), Vec::<String>::new());
+        deleted.seen.remove(&3);
+        assert!(!check_partition(&deleted, &[]).is_empty());
+    }
+
+    #[test]
+    fn compaction_may_take_all_but_the_last_record_of_a_key() {
+        let mut compacted = partition(-1, true, &[], &[(0, 0), (1, 1), (5, 5)]);
+        compacted.cleaning = Cleaning::Compaction;
+        compacted.last_read = BTreeMap::from([(1, id(1)), (5, id(5))]);
+        assert_eq!(check_partition(&compacted, &[]), Vec::<String>::new());
+        compacted.last_read = BTreeMap::from([(0, id(0)), (1, id(1))]);
+        assert!(!check_partition(&compacted, &[]).is_empty(), "the last record of a key is gone");
+        compacted.last_read = BTreeMap::from([(1, id(1)), (5, id(5)), (6, id(5))]);
+        assert!(!check_partition(&compacted, &[]).is_empty(), "a record is there twice");
     }
 
     #[test]

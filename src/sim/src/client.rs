@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-const METADATA_VERSION: i16 = 12;
+pub const METADATA_VERSION: i16 = 12;
 const FIND_COORDINATOR_VERSION: i16 = 4;
 /// Answers that take longer end the connection.
 const ANSWER_WAIT: Duration = Duration::from_secs(15);

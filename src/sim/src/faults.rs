@@ -1,4 +1,16 @@
 //! The bad days: a schedule of faults, drawn from the seed before the run, so that parts of it can be left out to find what matters.
+//!
+//! What a correct broker may do under each fault, and no more:
+//!
+//! | fault | tolerated |
+//! |---|---|
+//! | kill | requests without an answer; records that were not acknowledged; those of acks=0 |
+//! | power loss | also records of acks=1 that were sent before it |
+//! | stop | requests without an answer; nothing else is lost |
+//! | reset, partition (both ways or one), slow disk | time |
+//! | EIO on read, write or flush | KAFKA_STORAGE_ERROR for the partition or (journal) the shard, until the restart that follows; a node that does not start or stop; a failed flush is not acknowledged later |
+//! | full disk | KAFKA_STORAGE_ERROR and refused changes while it is full; everything works again when there is room, without a restart |
+//! | bit rot on read | CORRUPT_MESSAGE or a fetch without records while it lasts; never a damaged record |
 
 use odradek_base::Rng;
 use odradek_ring::sim::{CrashMode, DiskOperation};
@@ -7,6 +19,8 @@ use std::time::Duration;
 
 /// Most faults of one run.
 const FAULTS_MAX: u64 = 6;
+/// Room that a full disk may have left, in bytes.
+const FULL_ROOM_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -18,8 +32,14 @@ pub enum Fault {
     Reset,
     /// Nothing gets through between clients and node for a while.
     Partition { lasts: Duration },
+    /// Nothing gets through in one direction for a while.
+    OneWay { to_node: bool, lasts: Duration },
     /// Every disk operation takes long for a while.
     SlowDisk { latency: Duration, lasts: Duration },
+    /// The disk has only so many bytes left for a while.
+    FullDisk { room: u64, lasts: Duration },
+    /// One in so many reads of a node that serves returns one flipped bit, for a while or until the node starts again.
+    BitRot { one_in: u64, lasts: Duration },
     /// The next operation of a kind fails with EIO; the process is ended and started again after a while.
     DiskError { operation: DiskOperation, after: Duration },
 }
@@ -42,6 +62,17 @@ impl fmt::Display for Planned {
 pub struct Kinds {
     pub crashes: bool,
     pub disk_errors: bool,
+    pub full_disk: bool,
+    pub bit_rot: bool,
+}
+
+impl Kinds {
+    pub const ALL: Self = Self { crashes: true, disk_errors: true, full_disk: true, bit_rot: true };
+
+    /// Whether no fault of this run makes a disk refuse or damage anything.
+    pub fn disks_work(self) -> bool {
+        !(self.disk_errors || self.full_disk || self.bit_rot)
+    }
 }
 
 /// Draws the faults of a run of about `length`.
@@ -54,13 +85,16 @@ pub fn draw(rng: &mut Rng, length: Duration, kinds: Kinds) -> Vec<Planned> {
 
 fn draw_one(rng: &mut Rng, kinds: Kinds) -> Fault {
     loop {
-        let fault = match rng.below(16) {
+        let fault = match rng.below(22) {
             0..4 => Fault::Crash { mode: CrashMode::Kill, down: short(rng) },
             4..9 => Fault::Crash { mode: CrashMode::PowerLoss, down: short(rng) },
             9..11 => Fault::Stop { down: short(rng) },
             11..13 => Fault::Reset,
             13 => Fault::Partition { lasts: fraction(rng, Duration::from_secs(3)) },
-            14 => Fault::SlowDisk { latency: fraction(rng, Duration::from_millis(80)), lasts: fraction(rng, Duration::from_secs(1)) },
+            14 => Fault::OneWay { to_node: rng.chance(2), lasts: fraction(rng, Duration::from_secs(3)) },
+            15 => Fault::SlowDisk { latency: fraction(rng, Duration::from_millis(80)), lasts: fraction(rng, Duration::from_secs(1)) },
+            16..18 => Fault::FullDisk { room: rng.below(FULL_ROOM_BYTES_MAX), lasts: fraction(rng, Duration::from_secs(2)) },
+            18..20 => Fault::BitRot { one_in: 1 + rng.below(8), lasts: fraction(rng, Duration::from_secs(1)) },
             _ => {
                 let operation = [DiskOperation::Write, DiskOperation::Sync, DiskOperation::Read][rng.below(3) as usize];
                 Fault::DiskError { operation, after: fraction(rng, Duration::from_millis(500)) }
@@ -69,6 +103,8 @@ fn draw_one(rng: &mut Rng, kinds: Kinds) -> Fault {
         let allowed = match fault {
             Fault::Crash { .. } | Fault::Stop { .. } => kinds.crashes,
             Fault::DiskError { .. } => kinds.disk_errors,
+            Fault::FullDisk { .. } => kinds.full_disk,
+            Fault::BitRot { .. } => kinds.bit_rot,
             _ => true,
         };
         if allowed {

@@ -28,6 +28,19 @@ impl fmt::Display for Tp {
     }
 }
 
+/// How records of a topic may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cleaning {
+    #[default]
+    Never,
+    /// DeleteRecords.
+    Requests,
+    /// By age or size.
+    Retention,
+    /// Earlier records of a key, whenever the broker sees fit.
+    Compaction,
+}
+
 /// What a producer knows of one of its records.
 #[derive(Debug, Clone)]
 pub struct Sent {
@@ -58,8 +71,24 @@ pub struct PartitionHistory {
     pub high_watermark: i64,
     /// One beyond the highest offset acknowledged with acks=all.
     pub acknowledged_end: i64,
-    /// Below this, records were deleted on purpose.
+    pub cleaning: Cleaning,
+    /// The highest log start offset that any answer named: below this, records were deleted on purpose.
     pub start: i64,
+    /// The highest offset that DeleteRecords was asked to delete up to, and the highest that it acknowledged.
+    pub delete_attempted: i64,
+    pub delete_acknowledged: i64,
+    /// Records by offset, of a partition that is compacted: its batches may be written anew.
+    pub records: BTreeMap<i64, RecordId>,
+    /// What the last reading found, of a partition that is compacted.
+    pub last_read: BTreeMap<i64, RecordId>,
+}
+
+/// A value that only ever grows, or a config whose newest value wins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change<T> {
+    /// Values asked for and not acknowledged: any of them may be there.
+    pub attempted: Vec<T>,
+    pub acknowledged: T,
 }
 
 /// What is known of one committed offset. Values only grow, so the newest wins.
@@ -83,6 +112,13 @@ pub struct Facts {
     pub partitions: BTreeMap<Tp, PartitionHistory>,
     pub commits: BTreeMap<(String, Tp), Commit>,
     pub topics: BTreeMap<String, TopicState>,
+    /// Partition counts of topics that grow.
+    pub counts: BTreeMap<String, Change<i32>>,
+    /// Topic configs that were changed, by topic and name.
+    pub configs: BTreeMap<(String, String), Change<String>>,
+    pub bytes_sent: u64,
+    /// Everything is being read for the last time.
+    pub last_reading: bool,
     pub power_losses: Vec<Instant>,
     pub acknowledged: u64,
     pub fetched: u64,
@@ -108,6 +144,7 @@ struct Inner {
 pub struct Horizon {
     high_watermark: i64,
     acknowledged_end: i64,
+    delete_acknowledged: i64,
 }
 
 impl History {
@@ -204,9 +241,55 @@ impl History {
     // Consumers.
 
     pub fn horizon(&self, tp: &Tp) -> Horizon {
-        self.partition(tp, |partition| Horizon { high_watermark: partition.high_watermark, acknowledged_end: partition.acknowledged_end })
+        self.partition(tp, |partition| Horizon {
+            high_watermark: partition.high_watermark,
+            acknowledged_end: partition.acknowledged_end,
+            delete_acknowledged: partition.delete_acknowledged,
+        })
     }
 
+    pub fn cleaning(&self, tp: &Tp) -> Cleaning {
+        self.facts().partitions.get(tp).map_or(Cleaning::Never, |partition| partition.cleaning)
+    }
+
+    /// A topic is to be made: how its records may go.
+    pub fn topic_planned(&self, topic: &str, partitions: i32, cleaning: Cleaning) {
+        for partition in 0..partitions {
+            self.partition(&Tp::new(topic, partition), |partition| partition.cleaning = cleaning);
+        }
+    }
+
+    /// An answer named a log start offset.
+    pub fn log_start(&self, tp: &Tp, log_start: i64, horizon: Horizon) {
+        let mut problem = None;
+        self.partition(tp, |partition| {
+            if log_start < horizon.delete_acknowledged {
+                let deleted = horizon.delete_acknowledged;
+                problem = Some(format!("{tp}: the log starts at {log_start} although everything below {deleted} was deleted"));
+            }
+            let most = match partition.cleaning {
+                Cleaning::Never | Cleaning::Compaction => 0,
+                Cleaning::Requests => partition.delete_attempted,
+                Cleaning::Retention => i64::MAX,
+            };
+            if log_start > most {
+                problem = Some(format!("{tp}: the log starts at {log_start}, but nobody asked for more than {most} to be deleted"));
+            }
+            partition.start = partition.start.max(log_start);
+        });
+        if let Some(problem) = problem {
+            self.violation(problem);
+        }
+    }
+
+    pub fn delete_attempted(&self, tp: &Tp, before: i64) {
+        self.partition(tp, |partition| partition.delete_attempted = partition.delete_attempted.max(before));
+    }
+
+    /// DeleteRecords was answered with a low watermark.
+    pub fn delete_acknowledged(&self, tp: &Tp, low_watermark: i64) {
+        self.partition(tp, |partition| partition.delete_acknowledged = partition.delete_acknowledged.max(low_watermark));
+    }
     /// An answer named a high watermark.
     pub fn high_watermark(&self, tp: &Tp, high_watermark: i64, horizon: Horizon) {
         if high_watermark < horizon.high_watermark {
@@ -224,6 +307,9 @@ impl History {
 
     /// A consumer saw a batch.
     pub fn seen(&self, tp: &Tp, base_offset: i64, batch: Seen) {
+        if self.cleaning(tp) == Cleaning::Compaction {
+            return self.seen_compacted(tp, &batch);
+        }
         let mut problem = None;
         self.partition(tp, |partition| {
             match partition.seen.get(&base_offset) {
@@ -253,6 +339,59 @@ impl History {
         self.facts().fetched += 1;
         if let Some(problem) = problem {
             self.violation(problem);
+        }
+    }
+
+    /// Of a compacted partition records may vanish and batches may be cut, but an offset never shows another record.
+    fn seen_compacted(&self, tp: &Tp, batch: &Seen) {
+        let mut problem = None;
+        let mut facts = self.facts();
+        facts.fetched += 1;
+        let last_reading = facts.last_reading;
+        let partition = facts.partitions.entry(tp.clone()).or_default();
+        for (offset, id) in &batch.records {
+            if !partition.sent.contains_key(id) {
+                problem = Some(format!("{tp}: offset {offset} holds {id}, which nobody sent here"));
+            }
+            let known = partition.records.entry(*offset).or_insert(*id);
+            if known != id {
+                problem = Some(format!("{tp}: offset {offset} held {known} before and holds {id} now"));
+            }
+            if last_reading {
+                partition.last_read.insert(*offset, *id);
+            }
+        }
+        drop(facts);
+        if let Some(problem) = problem {
+            self.violation(problem);
+        }
+    }
+
+    // Topics.
+
+    pub fn count_attempted(&self, topic: &str, before: i32, count: i32) {
+        let mut facts = self.facts();
+        facts.counts.entry(topic.to_string()).or_insert(Change { attempted: Vec::new(), acknowledged: before }).attempted.push(count);
+    }
+
+    pub fn count_acknowledged(&self, topic: &str, count: i32) {
+        if let Some(change) = self.facts().counts.get_mut(topic) {
+            change.acknowledged = change.acknowledged.max(count);
+        }
+    }
+
+    pub fn config_attempted(&self, topic: &str, name: &str, before: &str, value: &str) {
+        let key = (topic.to_string(), name.to_string());
+        let change = Change { attempted: Vec::new(), acknowledged: before.to_string() };
+        self.facts().configs.entry(key).or_insert(change).attempted.push(value.to_string());
+    }
+
+    pub fn config_acknowledged(&self, topic: &str, name: &str, value: &str) {
+        let key = (topic.to_string(), name.to_string());
+        if let Some(change) = self.facts().configs.get_mut(&key) {
+            // Earlier ones that were not answered may still be carried out.
+            change.attempted.retain(|attempted| attempted != value);
+            change.acknowledged = value.to_string();
         }
     }
 

@@ -13,6 +13,7 @@
 //!
 //! Failure behaviour: the first broken rule ends the run and is its outcome; so is a panic of the broker.
 
+pub mod changes;
 pub mod checkers;
 pub mod client;
 pub mod consumer;
@@ -24,4 +25,5 @@ pub mod producer;
 pub mod record;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod topics;

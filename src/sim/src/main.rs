@@ -3,13 +3,17 @@
 use clap::Parser;
 use odradek_sim::faults::Kinds;
 use odradek_sim::run::{Options, Outcome, run};
-use odradek_sim::scenario::{Mode, Scenario};
+use odradek_sim::scenario::{Less, Mode, Scenario};
+use odradek_sim::shrink::shrink;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-/// Runs the broker in a simulated world, one run per seed, and checks what its clients were told.
+/// Runs the broker in a simulated world, one run per seed and mode, and checks what its clients were told.
 ///
-/// The first failing seed ends it, with the command that replays it; the faults that the failure does not need are left out first.
+/// The first failing seed ends it, with the command that replays it to the same event and one for the smallest run of that seed that still
+/// fails.
 #[derive(Debug, Parser)]
 #[command(name = "odradek-sim", version)]
 struct Arguments {
@@ -22,18 +26,44 @@ struct Arguments {
     /// What clients see as a broker, `cores` or `node`; both by default.
     #[arg(long)]
     mode: Option<Mode>,
-    /// Shows every event of the clients and the broker's log.
+    /// Threads to run seeds on.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Shows every event of the clients and the broker's log. One thread.
     #[arg(long)]
     events: bool,
     /// Only these faults of the seed's schedule, by number: `1,3`, or `none`.
     #[arg(long)]
     faults: Option<String>,
-    /// Also lets disk operations fail.
+    /// Only these clients, by number, as above: producers first, then consumers, group members, and those that change topics.
     #[arg(long)]
-    disk_errors: bool,
+    clients: Option<String>,
+    /// Percent of every producer's work.
+    #[arg(long, default_value_t = 100)]
+    work: u64,
+    /// Percent of the time in which faults happen.
+    #[arg(long, default_value_t = 100)]
+    time: u64,
+    /// No EIO, no full disk, no bit rot.
+    #[arg(long)]
+    disks_work: bool,
     /// Goes on after a failing seed.
     #[arg(long)]
     keep_going: bool,
+    /// Does not look for a smaller run that fails.
+    #[arg(long)]
+    no_shrink: bool,
+}
+
+/// What all threads share.
+struct Progress {
+    next: AtomicU64,
+    stop: AtomicBool,
+    runs: AtomicU64,
+    failed: AtomicU64,
+    virtual_nanos: AtomicU64,
+    /// Reports do not mix.
+    report: Mutex<()>,
 }
 
 fn main() -> ExitCode {
@@ -41,83 +71,90 @@ fn main() -> ExitCode {
     if arguments.events {
         tracing_subscriber::fmt().without_time().with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG).init();
     }
-    let modes = arguments.mode.map_or(vec![Mode::Cores, Mode::Node], |mode| vec![mode]);
     let began = Instant::now();
-    let (mut runs, mut failed, mut virtual_time) = (0u64, 0u64, std::time::Duration::ZERO);
-    for seed in arguments.start..arguments.start + arguments.seeds {
+    let progress = Progress {
+        next: AtomicU64::new(arguments.start),
+        stop: AtomicBool::new(false),
+        runs: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+        virtual_nanos: AtomicU64::new(0),
+        report: Mutex::new(()),
+    };
+    let threads = if arguments.events { 1 } else { arguments.threads.max(1) };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| work(&arguments, &progress));
+        }
+    });
+    let (runs, failed) = (progress.runs.into_inner(), progress.failed.into_inner());
+    let seconds = began.elapsed().as_secs_f64();
+    let simulated = Duration::from_nanos(progress.virtual_nanos.into_inner()).as_secs_f64();
+    println!("{runs} runs, {failed} failed, {:.1} runs/s, {:.2} simulated hours per wall hour", runs as f64 / seconds, simulated / seconds);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn work(arguments: &Arguments, progress: &Progress) {
+    let modes = arguments.mode.map_or(vec![Mode::Cores, Mode::Node], |mode| vec![mode]);
+    while !progress.stop.load(Ordering::Relaxed) {
+        let seed = progress.next.fetch_add(1, Ordering::Relaxed);
+        if seed >= arguments.start.saturating_add(arguments.seeds) {
+            return;
+        }
         for mode in &modes {
-            let options = options(&arguments, *mode);
+            let options = options(arguments, *mode);
             if arguments.events {
                 print_schedule(seed, &options);
             }
             let outcome = run(seed, &options);
-            runs += 1;
-            virtual_time += outcome.virtual_time;
+            progress.runs.fetch_add(1, Ordering::Relaxed);
+            progress.virtual_nanos.fetch_add(outcome.virtual_time.as_nanos() as u64, Ordering::Relaxed);
             if arguments.events || arguments.seeds == 1 {
                 println!("seed {seed}, {mode}: {outcome:?}");
             }
-            if let Some(violation) = &outcome.violation {
-                failed += 1;
-                println!("seed {seed}, {mode}: {violation}");
-                report(seed, &options, &arguments);
+            if outcome.violation.is_some() {
+                progress.failed.fetch_add(1, Ordering::Relaxed);
+                report(seed, &options, arguments, &outcome, progress);
                 if !arguments.keep_going {
-                    return ExitCode::FAILURE;
+                    progress.stop.store(true, Ordering::Relaxed);
+                    return;
                 }
             }
         }
     }
-    let seconds = began.elapsed().as_secs_f64();
-    println!(
-        "{runs} runs, {failed} failed, {:.1} runs/s, {:.0} simulated seconds per second",
-        runs as f64 / seconds,
-        virtual_time.as_secs_f64() / seconds
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn options(arguments: &Arguments, mode: Mode) -> Options {
-    let only_faults = arguments.faults.as_ref().map(|text| text.split(',').filter_map(|number| number.trim().parse().ok()).collect());
-    Options {
-        events: arguments.events,
-        only_faults,
-        kinds: Kinds { crashes: true, disk_errors: arguments.disk_errors },
-        ..Options::new(mode)
-    }
+    let numbers = |text: &Option<String>| -> Option<Vec<usize>> {
+        text.as_ref().map(|text| text.split(',').filter_map(|number| number.trim().parse().ok()).collect())
+    };
+    let less =
+        Less { faults: numbers(&arguments.faults), clients: numbers(&arguments.clients), work: arguments.work, time: arguments.time };
+    let kinds = match arguments.disks_work {
+        true => Kinds { disk_errors: false, full_disk: false, bit_rot: false, ..Kinds::ALL },
+        false => Kinds::ALL,
+    };
+    Options { events: arguments.events, less, kinds, ..Options::new(mode) }
 }
 
 fn print_schedule(seed: u64, options: &Options) {
-    for (number, planned) in Scenario::draw(seed, options.mode, options.kinds).faults.iter().enumerate() {
+    let scenario = Scenario::draw(seed, options.mode, options.kinds);
+    for (number, planned) in scenario.faults.iter().enumerate() {
         println!("fault {number}: {planned}");
     }
+    println!("{scenario:?}");
 }
 
-/// Says how to replay a failure, after leaving out the faults that it does not need.
-fn report(seed: u64, options: &Options, arguments: &Arguments) {
-    let disk_errors = if arguments.disk_errors { " --disk-errors" } else { "" };
-    let command = format!("cargo run -p odradek-sim -- --seeds 1 --start {seed} --mode {}{disk_errors} --events", options.mode);
-    println!("replay: {command}");
-    if arguments.events {
-        return;
+/// Says what failed, how to replay it, and how to replay the smallest run that fails.
+fn report(seed: u64, options: &Options, arguments: &Arguments, outcome: &Outcome, progress: &Progress) {
+    let violation = outcome.violation.as_deref().unwrap_or_default();
+    let disks_work = if arguments.disks_work { " --disks-work" } else { "" };
+    let command = format!("cargo run -p odradek-sim -- --seeds 1 --start {seed} --mode {}{disks_work}", options.mode);
+    let shrunk = if arguments.events || arguments.no_shrink { None } else { shrink(seed, options) };
+    let _turn = progress.report.lock();
+    println!("seed {seed}, {}: {violation}", options.mode);
+    println!("replay: {command}{} --events", options.less);
+    if let Some(shrunk) = shrunk {
+        println!("smaller: {}", shrunk.violation);
+        println!("replay: {command}{} --events", shrunk.less);
     }
-    let all: Vec<usize> = (0..Scenario::draw(seed, options.mode, options.kinds).faults.len()).collect();
-    let mut needed = options.only_faults.clone().unwrap_or(all);
-    let fails = |faults: &[usize]| -> Option<Outcome> {
-        let outcome = run(seed, &Options { only_faults: Some(faults.to_vec()), ..options.clone() });
-        outcome.violation.is_some().then_some(outcome)
-    };
-    let before = needed.len();
-    for at in (0..needed.len()).rev() {
-        let mut fewer = needed.clone();
-        fewer.remove(at);
-        if fails(&fewer).is_some() {
-            needed = fewer;
-        }
-    }
-    if needed.len() == before {
-        return;
-    }
-    let faults = if needed.is_empty() { "none".to_string() } else { needed.iter().map(usize::to_string).collect::<Vec<_>>().join(",") };
-    let violation = fails(&needed).and_then(|outcome| outcome.violation).unwrap_or_default();
-    println!("with fewer faults: {violation}");
-    println!("replay: {command} --faults {faults}");
 }

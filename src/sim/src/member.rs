@@ -4,10 +4,13 @@ use crate::client::{Client, Connection, Lost, text, topic_name};
 use crate::history::Tp;
 use bytes::Bytes;
 use odradek_wire::messages::join_group_request::JoinGroupRequestProtocol;
+use odradek_wire::messages::leave_group_request::MemberIdentity;
 use odradek_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use odradek_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use odradek_wire::messages::sync_group_request::SyncGroupRequestAssignment;
-use odradek_wire::messages::{GroupId, HeartbeatRequest, JoinGroupRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest};
+use odradek_wire::messages::{
+    GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +18,7 @@ use std::time::Duration;
 const JOIN_GROUP_VERSION: i16 = 9;
 const SYNC_GROUP_VERSION: i16 = 5;
 const HEARTBEAT_VERSION: i16 = 4;
+const LEAVE_GROUP_VERSION: i16 = 4;
 const OFFSET_COMMIT_VERSION: i16 = 8;
 const OFFSET_FETCH_VERSION: i16 = 8;
 const SESSION_TIMEOUT_MS: i32 = 6_000;
@@ -27,6 +31,8 @@ pub struct Plan {
     /// The partition that this member, and nobody else in the group, commits for.
     pub tp: Tp,
     pub pause_max: Duration,
+    /// One in so many steps it leaves the group and joins again as somebody else.
+    pub leave_one_in: u64,
 }
 
 struct Member {
@@ -63,6 +69,10 @@ impl Member {
         let mut rng = self.client.ring.rng();
         while !self.client.history.readers_stop() {
             match rng.below(4) {
+                _ if rng.chance(self.plan.leave_one_in) => {
+                    self.leave(&mut connection).await?;
+                    self.join(&mut connection).await?;
+                }
                 0 => self.heartbeat(&mut connection).await?,
                 1 => read_committed(&self.client, &mut connection, &self.plan.group, &self.plan.tp).await?,
                 _ => self.commit(&mut connection).await?,
@@ -121,6 +131,15 @@ impl Member {
         }
         self.client.history.event(|| format!("{}: {} joined generation {}", self.plan.group, self.id, self.generation));
         Ok(())
+    }
+
+    async fn leave(&mut self, connection: &mut Connection) -> Result<(), Lost> {
+        let identity = MemberIdentity::default().with_member_id(text(self.id.clone()));
+        let request = LeaveGroupRequest::default().with_group_id(self.group()).with_members(vec![identity]);
+        self.id.clear();
+        let answer = connection.call(&request, LEAVE_GROUP_VERSION).await?;
+        self.client.history.event(|| format!("{}: left, error {}", self.plan.group, answer.error_code));
+        refused(answer.error_code)
     }
 
     async fn heartbeat(&mut self, connection: &mut Connection) -> Result<(), Lost> {

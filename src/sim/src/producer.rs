@@ -5,6 +5,7 @@
 //! what Kafka's own idempotent producer does.
 
 use crate::client::{Client, Connection, Lost, topic_name};
+use crate::faults::Kinds;
 use crate::history::Tp;
 use crate::record::RecordId;
 use bytes::Bytes;
@@ -40,9 +41,11 @@ pub struct Plan {
     pub batches: u64,
     pub value_bytes_max: u64,
     pub pause_max: Duration,
-    /// Answers KAFKA_STORAGE_ERROR are to be expected: disks fail in this run.
-    pub disks_fail: bool,
+    /// Says which refusals are to be expected.
+    pub kinds: Kinds,
     pub codec: Codec,
+    /// Topics that are compacted.
+    pub compacted: Vec<String>,
 }
 
 /// One batch on its way.
@@ -170,13 +173,14 @@ impl Lane {
             if *batches == 0 {
                 self.todo.remove(&tp);
             }
-            let bytes = self.batch(first, count);
+            let compacted = self.plan.compacted.iter().any(|topic| **topic == *tp.topic);
+            let bytes = self.batch(first, count, compacted);
             request.push(Batch { tp, first, count, bytes, done: false });
         }
         request
     }
 
-    fn batch(&mut self, first: u64, count: u64) -> Bytes {
+    fn batch(&mut self, first: u64, count: u64, compacted: bool) -> Bytes {
         let (id, epoch) = self.producer;
         // The sequence is the record's number: both count the producer's records in this partition from 0.
         let sequence = if self.plan.idempotent { first as i32 } else { -1 };
@@ -184,7 +188,7 @@ impl Lane {
         for number in first..first + count {
             let id = RecordId { producer: self.plan.number, number };
             let padding = self.rng.below(self.plan.value_bytes_max + 1) as usize;
-            builder.append(self.client.ring.wall_clock(), Some(&number.to_be_bytes()), Some(&id.value(padding)), &[]);
+            builder.append(self.client.ring.wall_clock(), Some(&id.key(compacted).to_be_bytes()), Some(&id.value(padding)), &[]);
         }
         builder.build()
     }
@@ -198,6 +202,7 @@ impl Lane {
             self.client.history.event(|| {
                 format!("producer {}: sends {} to {} of {}", self.plan.number, batch.first, batch.first + batch.count - 1, batch.tp)
             });
+            self.client.history.facts().bytes_sent += batch.bytes.len() as u64;
             self.client.history.sent(&batch.tp, ids(self.plan.number, batch), self.plan.acks, self.plan.idempotent);
         }
         let topics = topics
@@ -230,7 +235,7 @@ impl Lane {
                 Some((code, _)) => {
                     let code = *code;
                     self.client.history.event(|| format!("producer {}: {} from {}: error {code}", self.plan.number, batch.tp, batch.first));
-                    if !may_happen(code, self.plan.disks_fail) {
+                    if !may_happen(code, self.plan.kinds) {
                         let (tp, first, number) = (&batch.tp, batch.first, self.plan.number);
                         let name = ErrorCode::try_from_code(code).map_or_else(|| code.to_string(), |code| format!("{code:?}"));
                         self.client
@@ -254,7 +259,7 @@ impl Lane {
 }
 
 /// Whether the oldest unanswered request of a correct producer may be refused with this code.
-fn may_happen(code: i16, disks_fail: bool) -> bool {
+fn may_happen(code: i16, kinds: Kinds) -> bool {
     match ErrorCode::try_from_code(code) {
         Some(
             ErrorCode::NotLeaderOrFollower
@@ -262,7 +267,7 @@ fn may_happen(code: i16, disks_fail: bool) -> bool {
             | ErrorCode::UnknownTopicOrPartition
             | ErrorCode::RequestTimedOut,
         ) => true,
-        Some(ErrorCode::KafkaStorageError) => disks_fail,
+        Some(ErrorCode::KafkaStorageError) => kinds.disk_errors || kinds.full_disk,
         _ => false,
     }
 }

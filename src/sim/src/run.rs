@@ -4,9 +4,10 @@ use crate::client::Client;
 use crate::faults::{Fault, Kinds, Planned};
 use crate::history::History;
 use crate::node::{DATA_DIR, Life, Node};
-use crate::scenario::{Ending, Mode, SHARDS, Scenario};
-use crate::{checkers, consumer, member, producer, topics};
+use crate::scenario::{Ending, Less, Mode, SHARDS, Scenario};
+use crate::{changes, checkers, consumer, member, producer, topics};
 use odradek_base::{Instant, ShardId};
+use odradek_ring::sim::planted::{self, Mistake};
 use odradek_ring::sim::{CrashMode, DiskFailure, DiskFaults, HostId, World, WorldOptions};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -26,6 +27,14 @@ const JOURNALS_MAX: u32 = 64;
 /// Where blocks of a journal begin, in bytes.
 const JOURNAL_BLOCK_ALIGN: usize = 4096;
 const SLOW_DISK_MIN: Duration = Duration::from_millis(1);
+/// Before a node that failed to start or stop is started again.
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes that a node's disk may hold at the end besides what was sent: journals of all shards, metadata and states; and for each partition,
+/// whose active segment is padded.
+const DISK_BYTES_MAX: u64 = 64 << 20;
+const DISK_BYTES_PER_PARTITION: u64 = 3 << 20;
+/// Tasks that a node may have at the end: what is left behind by connections, timers or requests would add up.
+const TASKS_MAX: usize = 400;
 
 /// How a run is done, beside its seed.
 #[derive(Debug, Clone)]
@@ -34,15 +43,15 @@ pub struct Options {
     pub kinds: Kinds,
     /// Show every event.
     pub events: bool,
-    /// Only these faults of the schedule, by number; `None` is all of them.
-    pub only_faults: Option<Vec<usize>>,
-    /// Break the disk's promises on purpose: the checkers have to find it.
+    /// Leave parts of the run out.
+    pub less: Less,
+    /// Break something on purpose: the checkers have to find it.
     pub planted: Option<Planted>,
 }
 
 impl Options {
     pub fn new(mode: Mode) -> Self {
-        Self { mode, kinds: Kinds { crashes: true, disk_errors: false }, events: false, only_faults: None, planted: None }
+        Self { mode, kinds: Kinds::ALL, events: false, less: Less::default(), planted: None }
     }
 }
 
@@ -54,7 +63,9 @@ pub enum Planted {
     /// One sync in some does so: as if the order of writes and flushes were wrong somewhere.
     SomeSyncsMissing,
     /// The journals are unreadable when the node starts again: as if nothing were replayed.
-    NoReplay,
+    JournalsSpoilt,
+    /// The broker's own code makes a mistake. Needs the feature `planted`.
+    Mistake(Mistake),
 }
 
 impl Planted {
@@ -80,26 +91,35 @@ pub struct Outcome {
     pub batches_seen: u64,
     pub commits: u64,
     pub faults: usize,
+    /// Bytes on the node's disk at the end.
+    pub disk_bytes: u64,
+    /// Tasks of the node at the end.
+    pub tasks: usize,
 }
 
 /// Does one run. A panic in the broker is a violation like any other.
 pub fn run(seed: u64, options: &Options) -> Outcome {
-    match catch_unwind(AssertUnwindSafe(|| Run::new(seed, options).finish())) {
-        Ok(outcome) => outcome,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-            Outcome {
-                violation: Some(format!("panic: {}", text.unwrap_or_default())),
-                trace_hash: 0,
-                events: 0,
-                virtual_time: Duration::ZERO,
-                acknowledged: 0,
-                batches_seen: 0,
-                commits: 0,
-                faults: 0,
-            }
+    planted::plant(match options.planted {
+        Some(Planted::Mistake(mistake)) => Some(mistake),
+        _ => None,
+    });
+    let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed, options).finish()));
+    planted::plant(None);
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        Outcome {
+            violation: Some(format!("panic: {}", text.unwrap_or_default())),
+            trace_hash: 0,
+            events: 0,
+            virtual_time: Duration::ZERO,
+            acknowledged: 0,
+            batches_seen: 0,
+            commits: 0,
+            faults: 0,
+            disk_bytes: 0,
+            tasks: 0,
         }
-    }
+    })
 }
 
 /// What is done to the world at a given time.
@@ -107,11 +127,19 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
 enum Action {
     Crash(CrashMode),
     Start,
-    Stop { down: Duration },
+    Stop {
+        down: Duration,
+    },
     Reset,
     Cut,
+    CutOneWay {
+        to_node: bool,
+    },
     Heal,
     Slow(Duration),
+    /// So many bytes are left on the disk; `None` is enough.
+    Full(Option<u64>),
+    Rot(u64),
     DiskError(odradek_ring::sim::DiskOperation),
 }
 
@@ -126,20 +154,18 @@ struct Run {
     planned: u64,
     down_after_stop: Duration,
     start: Instant,
-    /// The node's disk when nothing is made to go wrong.
+    /// The node's disk when nothing is made to go wrong, and as it is now.
     disk: DiskFaults,
+    disk_now: DiskFaults,
     planted: Option<Planted>,
 }
 
 impl Run {
     fn new(seed: u64, options: &Options) -> Self {
         let mut scenario = Scenario::draw(seed, options.mode, options.kinds);
-        if let Some(only) = &options.only_faults {
-            let all = std::mem::take(&mut scenario.faults);
-            scenario.faults = all.into_iter().enumerate().filter(|(at, _)| only.contains(at)).map(|(_, planned)| planned).collect();
-        }
+        scenario.reduce(&options.less);
         let disk = Planted::disk(options.planted);
-        let world = World::new(seed, WorldOptions { disk: disk.clone(), ..WorldOptions::default() });
+        let world = World::new(seed, WorldOptions { disk: disk.clone(), network: scenario.network.clone() });
         let clock = world.clone();
         let history = History::new(move || clock.now(), options.events);
         let node = Node::new(&world, NODE, SHARDS, &scenario.overrides);
@@ -155,6 +181,7 @@ impl Run {
             planned: 0,
             down_after_stop: Duration::ZERO,
             start,
+            disk_now: disk.clone(),
             disk,
             planted: options.planted,
         };
@@ -181,6 +208,18 @@ impl Run {
             Fault::Partition { lasts } => {
                 self.plan(at, Action::Cut);
                 self.plan(at + lasts, Action::Heal);
+            }
+            Fault::OneWay { to_node, lasts } => {
+                self.plan(at, Action::CutOneWay { to_node });
+                self.plan(at + lasts, Action::Heal);
+            }
+            Fault::FullDisk { room, lasts } => {
+                self.plan(at, Action::Full(Some(room)));
+                self.plan(at + lasts, Action::Full(None));
+            }
+            Fault::BitRot { one_in, lasts } => {
+                self.plan(at, Action::Rot(one_in));
+                self.plan(at + lasts, Action::Rot(0));
             }
             Fault::SlowDisk { latency, lasts } => {
                 self.plan(at, Action::Slow(latency));
@@ -216,7 +255,25 @@ impl Run {
             done.set(true);
         });
         self.wait_for("everything to be read back", |_| verified.get());
+        self.check_bounds();
         self.outcome()
+    }
+
+    /// What was written must not use up the disk, what was done must leave nothing running.
+    fn check_bounds(&self) {
+        let (sent, partitions) = {
+            let facts = self.history.facts();
+            (facts.bytes_sent, facts.partitions.len() as u64)
+        };
+        let (used, tasks) = (self.world.disk_used(NODE), self.world.task_count(NODE));
+        let most = DISK_BYTES_MAX + partitions * DISK_BYTES_PER_PARTITION + sent * 2;
+        if used > most {
+            let files = self.world.files(NODE);
+            self.history.violation(format!("{used} bytes are on the disk after {sent} bytes of batches: {files:?}"));
+        }
+        if tasks > TASKS_MAX {
+            self.history.violation(format!("{tasks} tasks are left"));
+        }
     }
 
     fn outcome(&self) -> Outcome {
@@ -230,13 +287,15 @@ impl Run {
             batches_seen: facts.fetched,
             commits: facts.committed,
             faults: self.scenario.faults.len(),
+            disk_bytes: self.world.disk_used(NODE),
+            tasks: self.world.task_count(NODE),
         }
     }
 
     /// Clients that are to finish by themselves, and those that read until they are told to stop.
     fn expected(&self) -> (usize, usize) {
         let scenario = &self.scenario;
-        (scenario.producers.len(), scenario.consumers.len() + scenario.members.len() + usize::from(scenario.passing_topics.is_some()))
+        (scenario.producers.len(), scenario.client_count() - scenario.producers.len())
     }
 
     fn start_clients(&self) -> (Rc<Cell<usize>>, Rc<Cell<usize>>) {
@@ -244,6 +303,7 @@ impl Run {
         let ring = &self.client.ring;
         for plan in self.scenario.topics.clone() {
             let client = self.client.clone();
+            self.history.topic_planned(&plan.name, plan.partitions, plan.cleaning);
             ring.spawn(async move { topics::create(&client, &plan).await });
         }
         for plan in self.scenario.producers.clone() {
@@ -257,6 +317,9 @@ impl Run {
         }
         if let Some(plan) = self.scenario.passing_topics.clone() {
             ring.spawn(topics::come_and_go(self.client.clone(), plan, PASSING_PAUSE_MAX, reading.clone()));
+        }
+        if let Some(plan) = self.scenario.changes.clone() {
+            ring.spawn(changes::run(self.client.clone(), plan, reading.clone()));
         }
         (producing, reading)
     }
@@ -283,10 +346,10 @@ impl Run {
                     self.plan(self.world.now() + self.down_after_stop, Action::Start);
                     // What follows is on the agenda: the caller's loop or the calming down starts the node.
                 }
-                Life::Failed(reason) if self.scenario.disks_fail => {
+                Life::Failed(reason) if !self.scenario.kinds.disks_work() => {
                     self.history.event(|| format!("the node failed: {reason}"));
                     self.node.crash(CrashMode::Kill);
-                    self.plan(self.world.now() + Duration::from_millis(10), Action::Start);
+                    self.plan(self.world.now() + FAILED_PAUSE, Action::Start);
                 }
                 Life::Failed(reason) => self.history.violation(reason),
                 _ => return !self.history.is_violated(),
@@ -326,11 +389,15 @@ impl Run {
                     self.history.power_lost(self.world.now());
                 }
                 self.node.crash(mode);
-                if self.planted == Some(Planted::NoReplay) {
+                if self.planted == Some(Planted::JournalsSpoilt) {
                     self.spoil_journals();
                 }
             }
-            Action::Start if !self.node.is_running() => self.node.start(),
+            Action::Start if !self.node.is_running() => {
+                // What a starting node reads is the fault of another day: a flipped bit in the journal's end looks like a torn write.
+                self.set_disk(|disk, usual| disk.bit_rot_one_in = usual.bit_rot_one_in);
+                self.node.start();
+            }
             Action::Start => {}
             Action::Stop { down } => {
                 if self.node.life() == Life::Ready {
@@ -341,11 +408,32 @@ impl Run {
             Action::Reset => self.world.reset_connections(CLIENTS, NODE),
             Action::Cut => self.world.partition(CLIENTS, NODE),
             Action::Heal => self.world.heal(CLIENTS, NODE),
-            Action::Slow(latency) => self.world.set_disk_faults(NODE, slow(&self.disk, latency)),
+            Action::CutOneWay { to_node: true } => self.world.partition_one_way(CLIENTS, NODE),
+            Action::CutOneWay { to_node: false } => self.world.partition_one_way(NODE, CLIENTS),
+            Action::Slow(latency) => self.set_disk(|disk, usual| {
+                (disk.latency_max, disk.slow_latency) = match latency < SLOW_DISK_MIN {
+                    true => (usual.latency_max, usual.slow_latency),
+                    false => (latency, latency * 4),
+                }
+            }),
+            Action::Full(room) => {
+                let used = self.world.disk_used(NODE);
+                self.set_disk(|disk, usual| disk.capacity_bytes = room.map_or(usual.capacity_bytes, |room| used + room));
+            }
+            Action::Rot(one_in) => {
+                if one_in == 0 || self.node.life() == Life::Ready {
+                    self.set_disk(|disk, _| disk.bit_rot_one_in = one_in);
+                }
+            }
             Action::DiskError(operation) => {
                 self.world.fail_disk(NODE, DiskFailure { operation, path_contains: String::new(), times: 1 });
             }
         }
+    }
+
+    fn set_disk(&mut self, change: impl FnOnce(&mut DiskFaults, &DiskFaults)) {
+        change(&mut self.disk_now, &self.disk);
+        self.world.set_disk_faults(NODE, self.disk_now.clone());
     }
 
     /// Flips a bit in the first bytes of every block that a journal may begin with, and so of every block.
@@ -363,7 +451,9 @@ impl Run {
     fn calm_down(&mut self) {
         self.act(Action::Heal);
         self.act(Action::Slow(Duration::ZERO));
-        if self.scenario.disks_fail {
+        self.act(Action::Full(None));
+        self.act(Action::Rot(0));
+        if self.scenario.kinds.disk_errors {
             // What a disk error took offline is back after a restart, not before.
             self.act(Action::Crash(CrashMode::Kill));
         }
@@ -386,11 +476,4 @@ impl Run {
         }
         self.wait_for("the node to be ready", |run| run.node.life() == Life::Ready);
     }
-}
-
-fn slow(usual: &DiskFaults, latency: Duration) -> DiskFaults {
-    if latency < SLOW_DISK_MIN {
-        return usual.clone();
-    }
-    DiskFaults { latency_max: latency, slow_latency: latency * 4, ..usual.clone() }
 }

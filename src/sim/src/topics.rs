@@ -1,7 +1,7 @@
 //! Topics: those of the workload, made at the beginning, and some that come and go.
 
 use crate::client::{Client, Connection, Lost, text, topic_name};
-use crate::history::TopicState;
+use crate::history::{Cleaning, TopicState};
 use odradek_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use odradek_wire::messages::delete_topics_request::DeleteTopicState;
 use odradek_wire::messages::{CreateTopicsRequest, DeleteTopicsRequest};
@@ -20,6 +20,8 @@ pub struct Plan {
     pub name: String,
     pub partitions: i32,
     pub configs: Vec<(&'static str, String)>,
+    /// How records of it may go.
+    pub cleaning: Cleaning,
 }
 
 /// Makes a topic; tries until it is there.
