@@ -685,7 +685,7 @@ fn restore_log_starts(shared: &Rc<Shared>, replaying: &mut Replaying<'_>) {
         };
         if end < state.log_start {
             let reason = format!("the log ends at offset {end}, but records up to {} were deleted", state.log_start);
-            let error = StoreError::Damaged { path: partition.path.clone(), reason };
+            let error = StoreError::Damaged { path: partition.path.to_path_buf(), reason };
             close_damaged(shared, &partition, error, replaying);
         }
     }
