@@ -1,5 +1,8 @@
 //! Machines made up as trees of `/proc` and `/sys`.
 
+// Each test binary uses its own part of this file.
+#![allow(dead_code)]
+
 use odradek_tune::Root;
 use odradek_tune::cpu_list::{self, Cpus};
 use std::path::Path;
