@@ -67,6 +67,8 @@ def epoch_problems(folders, epochs):
         if lines[0] != "0" or int(lines[1]) != len(starts) or starts != sorted(starts):
             problems.append("%s is malformed: %s" % (file, lines[:5]))
         for base, epoch in epochs.get(folder, []):
+            if starts and base < starts[0][1]:
+                continue  # below the log start, where the checkpoint begins
             known = [start for start, first in starts if first <= base]
             if not known or known[-1] != epoch:
                 problems.append("%s: the batch at %d is of epoch %d, the checkpoint says %s" % (file, base, epoch, starts[:5]))
