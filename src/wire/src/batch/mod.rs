@@ -13,6 +13,7 @@
 //! All integers are big-endian. Base offset and leader epoch lie outside the CRC, so that a leader can assign them in place.
 
 mod rebuild;
+mod rewrite;
 mod scan;
 pub mod validate;
 
@@ -21,6 +22,7 @@ use odradek_base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, li
 use zerocopy::byteorder::big_endian::{I16, I32, I64, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+pub use rewrite::{Rewrite, without_records};
 pub use validate::{BatchError, RecordError, ValidBatch, ValidationRules, Validator, validate};
 
 /// Bytes before the length field counts: base offset and the length itself (`Records.LOG_OVERHEAD`).

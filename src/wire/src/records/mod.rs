@@ -5,11 +5,13 @@
 
 pub(crate) mod builder;
 mod reader;
+mod stream;
 
 use crate::varint::{read_i32, read_i64};
 
 pub use builder::BatchBuilder;
 pub use reader::{Header, Record, RecordReader, RecordsError};
+pub use stream::RecordStream;
 
 /// Fewest bytes of an encoded record: a length, attributes, two deltas, two lengths and a header count of one byte each.
 pub const RECORD_BYTES_MIN: usize = 7;
