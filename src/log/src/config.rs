@@ -83,6 +83,16 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// Milliseconds after which a segment rolls: a compacted log's records must leave the active segment within `max.compaction.lag.ms`
+    /// (`LogConfig.maxSegmentMs`).
+    pub fn segment_ms_max(&self) -> i64 {
+        if self.cleanup.compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
+
     /// Entries that fit in an offset index.
     pub fn offset_index_entries_max(&self) -> usize {
         (self.segment_index_bytes.max(INDEX_BYTES_MIN) / 8) as usize

@@ -10,6 +10,7 @@
 //! Failure behaviour: what a peer or a disk said wrong comes back as an error; a broken invariant of our own panics, also in release.
 
 pub mod checkpoint;
+pub mod compaction;
 pub mod config;
 pub mod epochs;
 pub mod journal;

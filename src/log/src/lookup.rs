@@ -23,7 +23,9 @@ pub fn first_at_or_after(batch: &Bytes, target: Timestamp, from: Offset) -> Resu
         return Ok(None);
     }
     let leader_epoch = view.leader_epoch();
-    if view.timestamp_type() == TimestampType::LogAppendTime {
+    // Compaction leaves gaps in a batch: then its records say which offsets there are.
+    let dense = i64::from(view.record_count()) == i64::from(view.last_offset_delta()) + 1;
+    if dense && view.timestamp_type() == TimestampType::LogAppendTime {
         let offset = view.base_offset().max(from);
         return Ok((offset <= view.last_offset()).then_some(TimestampAndOffset { timestamp: view.max_timestamp(), offset, leader_epoch }));
     }

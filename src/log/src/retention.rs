@@ -15,8 +15,10 @@ pub fn deletable(segments: &[Segment], marks: &Marks, config: &LogConfig, now: T
     start.max(expired(segments, marks, config, now)).max(oversize(segments, marks, config))
 }
 
+/// An empty active segment stays; compaction may have emptied one that is not active (then its next offset is its base offset).
 fn may_go(segment: &Segment, marks: &Marks) -> bool {
-    !segment.is_empty() && segment.next_offset <= marks.high_watermark.offset() && segment.next_offset <= marks.flushed.offset()
+    let active = segment.next_offset == marks.appended.offset();
+    !(active && segment.is_empty()) && segment.next_offset <= marks.high_watermark.offset() && segment.next_offset <= marks.flushed.offset()
 }
 
 /// Segments without an offset that readers may ask for.

@@ -5,13 +5,14 @@
 //! the write to the segment file and [`PartitionLog::flushed`] records that it is done.
 
 mod append;
+mod compact;
 mod flush;
 #[cfg(test)]
 mod recovered_tests;
 #[cfg(test)]
 mod tests;
 
-pub use append::{AppendContext, AppendError, AppendOrigin, Appended};
+pub use append::{AppendContext, AppendError, AppendOrigin, Appended, marker_of};
 pub use flush::FlushPlan;
 
 use crate::config::LogConfig;

@@ -5,6 +5,7 @@ use super::time_index::TimeEntry;
 use super::transaction_index::AbortedTransaction;
 use crate::config::LogConfig;
 use odradek_base::{Offset, Timestamp};
+use odradek_wire::batch::BatchView;
 
 /// Entries of an index: those of the file come first, the rest is in memory (and may be in the file, too).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,18 @@ pub struct BatchSummary {
     pub last_offset: Offset,
     pub max_timestamp: Timestamp,
     pub bytes: u32,
+}
+
+impl BatchSummary {
+    /// Of a batch as it lies in a segment. One without records (compaction leaves such for the producer state) has no timestamp.
+    pub fn of(view: &BatchView<'_>) -> Self {
+        Self {
+            base_offset: view.base_offset(),
+            last_offset: view.last_offset(),
+            max_timestamp: if view.record_count() == 0 { Timestamp::NONE } else { view.max_timestamp() },
+            bytes: view.total_bytes() as u32,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +179,7 @@ impl Segment {
             Some(first) if first.get() >= 0 && batch_timestamp.get() >= 0 => batch_timestamp.get().saturating_sub(first.get()),
             _ => now.get().saturating_sub(self.created.get()),
         };
-        waited > config.segment_ms.saturating_sub(self.roll_jitter_ms)
+        waited > config.segment_ms_max().saturating_sub(self.roll_jitter_ms)
     }
 
     /// Counts an appended batch and adds index entries where they are due (`LogSegment.append`).

@@ -14,6 +14,13 @@ pub const PARTITION_METADATA: &str = "partition.metadata";
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+pub const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
+/// What a file that waits to be unlinked is called (`LogFileUtils.DELETED_FILE_SUFFIX`).
+pub const DELETED: &str = "deleted";
+/// A compacted file that is being written (`CLEANED_FILE_SUFFIX`).
+pub const CLEANED: &str = "cleaned";
+/// A compacted file that is whole and takes its segments' place (`SWAP_FILE_SUFFIX`).
+pub const SWAP: &str = "swap";
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const DELETED_SUFFIX: &str = "-delete";
 const FUTURE_SUFFIX: &str = "-future";
