@@ -27,6 +27,17 @@ pub enum Rule {
         max: i64,
         other: i64,
     },
+    /// Powers of two from `min` to `max`, both included.
+    PowerOfTwo {
+        min: i64,
+        max: i64,
+    },
+    /// Multiples of `of` from `min` to `max`, both included.
+    MultipleOf {
+        of: i64,
+        min: i64,
+        max: i64,
+    },
     /// Fractions from `min` to `max`, both included.
     Fraction {
         min: f64,
@@ -84,6 +95,12 @@ impl Rule {
             Self::Between { max, .. } if number > max => Some(format!("Value must be no more than {max}")),
             Self::BetweenOr { min, max, other } if number != other && !(min..=max).contains(&number) => {
                 Some(format!("Value must be between {min} and {max} or equal to {other}"))
+            }
+            Self::PowerOfTwo { min, max } if !(min..=max).contains(&number) || number & (number - 1) != 0 => {
+                Some(format!("Value must be a power of two between {min} and {max}"))
+            }
+            Self::MultipleOf { of, min, max } if !(min..=max).contains(&number) || number % of != 0 => {
+                Some(format!("Value must be a multiple of {of} between {min} and {max}"))
             }
             _ => None,
         }
@@ -147,6 +164,8 @@ impl fmt::Display for Rule {
             Self::Between { min, max: i64::MAX } => write!(f, "[{min},...]"),
             Self::Between { min, max } => write!(f, "[{min},...,{max}]"),
             Self::BetweenOr { min, max, other } => write!(f, "[{min},...,{max}] or {other}"),
+            Self::PowerOfTwo { min, max } => write!(f, "powers of two in [{min},...,{max}]"),
+            Self::MultipleOf { of, min, max } => write!(f, "multiples of {of} in [{min},...,{max}]"),
             Self::Fraction { min, max: f64::MAX } => write!(f, "[{min},...]"),
             Self::Fraction { min, max } => write!(f, "[{min},...,{max}]"),
             Self::OneOf(words) | Self::OneOfAnyCase(words) => write!(f, "[{}]", words.join(", ")),
@@ -178,6 +197,12 @@ mod tests {
             (Rule::Between { min: 1, max: 5 }, Int, "6", Some("Value must be no more than 5")),
             (Rule::BetweenOr { min: 1, max: 9, other: -1 }, Int, "-1", None),
             (Rule::BetweenOr { min: 1, max: 9, other: -1 }, Int, "0", Some("Value must be between 1 and 9 or equal to -1")),
+            (Rule::PowerOfTwo { min: 2, max: 64 }, Int, "16", None),
+            (Rule::PowerOfTwo { min: 2, max: 64 }, Int, "24", Some("Value must be a power of two between 2 and 64")),
+            (Rule::PowerOfTwo { min: 2, max: 64 }, Int, "128", Some("Value must be a power of two between 2 and 64")),
+            (Rule::MultipleOf { of: 8, min: 16, max: 64 }, Int, "24", None),
+            (Rule::MultipleOf { of: 8, min: 16, max: 64 }, Int, "8", Some("Value must be a multiple of 8 between 16 and 64")),
+            (Rule::MultipleOf { of: 8, min: 16, max: 64 }, Int, "20", Some("Value must be a multiple of 8 between 16 and 64")),
             (Rule::Fraction { min: 0.0, max: 1.0 }, Double, "1.01", Some("Value must be no more than 1")),
             (Rule::Fraction { min: 0.0, max: 1.0 }, Double, "NaN", Some("Not a number of type DOUBLE")),
             (Rule::OneOf(WORDS), String, "Delete", Some("String must be one of: delete, compact")),
