@@ -32,6 +32,7 @@ both_modes!(
     truncated_requests_end_the_connection,
     absurd_array_lengths_cost_nothing,
     claims_of_large_frames_cost_nothing,
+    large_requests_of_many_wait_for_each_other,
     clients_that_never_read_are_held_back,
     idle_connections_are_closed_and_busy_ones_are_not,
     a_batch_that_expands_to_millions_of_records_stalls_nobody,
@@ -266,6 +267,29 @@ fn claims_of_large_frames_cost_nothing(mode: Mode) {
         bystander.goes_on();
         // They are within their rights so far; new clients find their place beside them.
         broker.connection().call(&ApiVersionsRequest::default()).expect("answered");
+    });
+}
+
+fn large_requests_of_many_wait_for_each_other(mode: Mode) {
+    // All together are far more than a shard gives for unfinished requests: they are read one after the other, none is refused. Those that
+    // stop in the middle stand in the way for a moment only.
+    beside(mode, &["odradek.shard.queued.bytes=1048576"], 256 * MIB, |broker, bystander| {
+        let large = request(api::API_VERSIONS, 0, 1, &vec![0; 1_000_000]); // Bytes after the body are tolerated.
+        let mut stopped: Vec<RawConnection> = (0..8).map(|_| established(broker)).collect();
+        for raw in &mut stopped {
+            raw.send(&large[..600_000]);
+        }
+        let whole: Vec<RawConnection> = (0..24).map(|_| established(broker)).collect();
+        std::thread::scope(|scope| {
+            let large = &large;
+            for mut raw in whole {
+                scope.spawn(move || {
+                    assert!(raw.send(&large[..600_000]) && raw.send(&large[600_000..]), "the connection stays open");
+                    raw.answer().expect("an answer, sooner or later");
+                });
+            }
+        });
+        bystander.goes_on();
     });
 }
 

@@ -32,8 +32,8 @@ pub struct NodeConfig {
     pub connection_queued_bytes_max: usize,
     pub request_bytes_max: usize,
     pub control_request_bytes_max: usize,
-    /// Bytes of requests that have not arrived whole, all connections of a shard together.
-    pub partial_requests_bytes_max: usize,
+    /// Bytes of requests that have not arrived whole, and bytes of answers that wait, each for all connections of a shard together.
+    pub shard_queued_bytes_max: usize,
     pub fetch_bytes_max: usize,
     /// Segment files that each shard keeps open.
     pub open_files_max: usize,
@@ -65,7 +65,7 @@ impl NodeConfig {
             connection_queued_bytes_max: settings.connection_queued_bytes() as usize,
             request_bytes_max: settings.socket_request_max_bytes(),
             control_request_bytes_max: settings.request_control_max_bytes(),
-            partial_requests_bytes_max: settings.shard_queued_bytes() as usize,
+            shard_queued_bytes_max: settings.shard_queued_bytes() as usize,
             fetch_bytes_max: settings.fetch_max_bytes(),
             open_files_max: settings.open_files_max(),
             shutdown_timeout: settings.shutdown_timeout(),

@@ -61,7 +61,7 @@ impl Shard {
             mailbox,
             topics: Topics::default(),
             sessions: RefCell::new(Sessions::new(config.settings.fetch_sessions_max())),
-            connections: Connections::default(),
+            connections: Connections::new(config.shard_queued_bytes_max),
             groups: GroupSlots::new(GROUPS_TOPIC),
             transactions: TransactionSlots::new(TRANSACTIONS_TOPIC),
             producer_ids: ProducerIds::default(),

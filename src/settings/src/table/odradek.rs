@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Setting] = &[
     Setting::new("odradek.replicas.per.node", Int, "1", "Replicas of one partition that may live on one node. More than 1 protects nothing and is meant for tests.").between(1, 1000).low(),
     Setting::new("odradek.request.control.max.bytes", Int, "16777216", "Largest request in bytes other than Produce; those are bound by socket.request.max.bytes.").between(65_536, i32::MAX as i64),
     Setting::new("odradek.shard.port.offset", Int, "10000", "With odradek.advertise=cores, shard i also listens on the listener's port plus this offset plus i.").between(1, 64_000),
-    Setting::new("odradek.shard.queued.bytes", Long, "67108864", "Bytes of requests and responses that may wait in one shard over all its connections; beyond it sockets are no longer read.")
+    Setting::new("odradek.shard.queued.bytes", Long, "67108864", "Bytes in one shard, over all its connections, of requests that have not arrived whole (beyond it they are read one after the other, and a client that stops in the middle of one loses its connection) and of responses that wait for clients to read (beyond it each client gets little at a time).")
         .between(MIB, i64::MAX),
     Setting::new("odradek.shards", Int, "0", "Shards of this node, each a thread of its own. 0 means one for each CPU the process may run on.").between(0, 1000).high(),
     Setting::new("odradek.shutdown.timeout.ms", Int, "30000", "Milliseconds that requests in flight have to finish after SIGTERM or SIGINT.").at_least(0),

@@ -10,6 +10,7 @@ mod reader;
 mod registry;
 mod writer;
 
+pub use queue::FULL_BYTES_MAX;
 pub use registry::{Connections, Entry};
 
 use crate::shard::Shard;
@@ -55,7 +56,7 @@ pub async fn accept_all(shard: Rc<Shard>, listener: Listener) {
 }
 
 fn start(shard: Rc<Shard>, stream: Stream, entry: Entry) {
-    let queue = Rc::new(AnswerQueue::new(shard.config.connection_queued_bytes_max));
+    let queue = Rc::new(AnswerQueue::new(shard.config.connection_queued_bytes_max, shard.connections.queued.clone()));
     let entry = Rc::new(entry);
     shard.ring.spawn(writer::run(shard.clone(), stream.clone(), queue.clone(), entry.clone()));
     let ring = shard.ring.clone();

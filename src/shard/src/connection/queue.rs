@@ -4,14 +4,44 @@ use crate::answer::Answer;
 use odradek_ring::sync::Event;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// Answers of one connection that may wait at the same time. A client with more requests in flight is read more slowly.
 const ANSWERS_QUEUED_MAX: usize = 1024;
+
+/// What one connection may have waiting, and what one fetch gets beside its first batch, while its shard is over its bound.
+pub const FULL_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of answers that wait on all connections of a shard together.
+pub struct QueuedBytes {
+    bytes: Cell<usize>,
+    bytes_max: usize,
+}
+
+impl QueuedBytes {
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes: Cell::new(0), bytes_max }
+    }
+
+    /// True while clients that do not read hold as much as a shard may hold: everybody gets [`FULL_BYTES_MAX`] then.
+    pub fn full(&self) -> bool {
+        self.bytes.get() >= self.bytes_max
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() - bytes);
+    }
+}
 
 /// Answers wait here until the writer has sent them. Bounded by number and by bytes: while it is full the reader stops
 /// reading, and TCP slows the client down.
 pub struct AnswerQueue {
     bytes_max: usize,
+    shard: Rc<QueuedBytes>,
     answers: RefCell<VecDeque<Answer>>,
     /// Bytes of answers queued or being sent, and of requests whose produce is waiting.
     bytes: Cell<usize>,
@@ -24,9 +54,10 @@ pub struct AnswerQueue {
 }
 
 impl AnswerQueue {
-    pub fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize, shard: Rc<QueuedBytes>) -> Self {
         Self {
             bytes_max,
+            shard,
             answers: RefCell::default(),
             bytes: Cell::new(0),
             finished: Cell::new(false),
@@ -36,13 +67,15 @@ impl AnswerQueue {
         }
     }
 
-    /// Waits until another answer may be queued; false when the connection is broken.
+    /// Waits until another answer may be queued; false when the connection is broken. While the shard as a whole is over its bound,
+    /// a connection gets [`FULL_BYTES_MAX`]: those that read go on, and those that do not hold little more.
     pub async fn wait_space(&self) -> bool {
         loop {
             if self.broken.get() {
                 return false;
             }
-            if self.answers.borrow().len() < ANSWERS_QUEUED_MAX && self.bytes.get() < self.bytes_max {
+            let bytes_max = if self.shard.full() { self.bytes_max.min(FULL_BYTES_MAX) } else { self.bytes_max };
+            if self.answers.borrow().len() < ANSWERS_QUEUED_MAX && self.bytes.get() < bytes_max {
                 return true;
             }
             self.taken.listen().await;
@@ -51,6 +84,7 @@ impl AnswerQueue {
 
     pub fn push(&self, answer: Answer) {
         self.bytes.set(self.bytes.get() + answer.bytes());
+        self.shard.add(answer.bytes());
         self.answers.borrow_mut().push_back(answer);
         self.pushed.notify_all();
     }
@@ -77,6 +111,7 @@ impl AnswerQueue {
     /// Gives back the room that answers took, after they were sent.
     pub fn sent(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() - bytes);
+        self.shard.give_back(bytes);
         self.taken.notify_all();
     }
 
@@ -90,6 +125,47 @@ impl AnswerQueue {
     pub fn break_off(&self) {
         self.broken.set(true);
         self.answers.borrow_mut().clear();
+        self.shard.give_back(self.bytes.take());
         self.taken.notify_all();
+    }
+}
+
+impl Drop for AnswerQueue {
+    fn drop(&mut self) {
+        self.shard.give_back(self.bytes.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use futures_util::future::FutureExt;
+
+    #[test]
+    fn a_full_shard_leaves_every_connection_a_little_and_gets_everything_back() {
+        let shard = Rc::new(QueuedBytes::new(1 << 20));
+        let queue = || AnswerQueue::new(4 << 20, shard.clone());
+        let answer = |bytes: usize| Answer::frame(Bytes::from(vec![0; bytes]));
+        let (hog, other, gone) = (queue(), queue(), queue());
+        hog.push(answer(512 << 10));
+        assert_eq!(hog.wait_space().now_or_never(), Some(true), "far from its own bound");
+        gone.push(answer(512 << 10));
+        assert!(shard.full());
+        assert_eq!(hog.wait_space().now_or_never(), None);
+        other.push(answer(1000));
+        assert_eq!(other.wait_space().now_or_never(), Some(true), "one that reads goes on");
+        other.push(answer(FULL_BYTES_MAX));
+        assert_eq!(other.wait_space().now_or_never(), None);
+
+        gone.break_off();
+        assert!(!gone.wait_space().now_or_never().unwrap());
+        drop(gone);
+        let sent = hog.pop_ready().map(|answer| answer.bytes()).unwrap();
+        hog.sent(sent);
+        assert!(!shard.full());
+        assert_eq!(hog.wait_space().now_or_never(), Some(true));
+        drop((hog, other));
+        assert_eq!(shard.bytes.get(), 0);
     }
 }

@@ -33,8 +33,6 @@ enum End {
     Left,
     #[error("answers could not be sent")]
     Unsendable,
-    #[error("requests of all connections together hold more than the bound of {0} bytes")]
-    Memory(usize),
 }
 
 async fn read_all(shard: &Rc<Shard>, stream: &Stream, queue: &AnswerQueue, entry: &Entry) -> Result<(), End> {
@@ -47,15 +45,14 @@ async fn read_all(shard: &Rc<Shard>, stream: &Stream, queue: &AnswerQueue, entry
         entry.touch(shard.ring.now());
         frames.push(chunk);
         while let Some(frame) = frames.next()? {
+            entry.arrived();
             if !queue.wait_space().await {
                 return Err(End::Unsendable);
             }
             answer_one(shard, stream, queue, entry, frame).await?;
         }
         // A frame that is not whole yet holds memory: what all connections hold together has a bound.
-        if !entry.hold_partial(shard, frames.pending_bytes()) {
-            return Err(End::Memory(shard.config.partial_requests_bytes_max));
-        }
+        entry.hold_partial(shard, frames.pending_bytes()).await;
     }
 }
 
