@@ -6,6 +6,7 @@ use super::machine::{self, Core};
 use super::notify::Pulse;
 use super::shards::{self, Ready, Running, ShardsError, Stopper};
 use odradek_background::{Background, StartError};
+use odradek_ring::RingError;
 use odradek_settings::Settings;
 use odradek_shard::config::NodeConfig;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -22,8 +23,15 @@ const BACKGROUND_STOP_MAX: Duration = Duration::from_secs(1);
 pub enum BrokerError {
     #[error("{0}")]
     DataDir(#[from] DataDirError),
+    #[error(
+        "listeners: {listener} has the security protocol {protocol}, which is not served yet: only PLAINTEXT is. Use a PLAINTEXT listener on \
+         a network that may see what clients send"
+    )]
+    Protocol { listener: String, protocol: String },
     #[error("listeners: cannot resolve {name}: {error}")]
     Resolve { name: String, error: std::io::Error },
+    #[error("{0}")]
+    Ring(#[from] RingError),
     #[error("{0}")]
     Background(#[from] StartError),
     #[error("{0}")]
@@ -49,7 +57,6 @@ impl Broker {
     pub fn start(settings: Arc<Settings>) -> Result<Self, BrokerError> {
         let cores = machine::cores();
         let shards = settings.shards().unwrap_or_else(|| u16::try_from(cores.len()).unwrap_or(u16::MAX)).max(1);
-        let data = DataDir::open(&settings, shards)?;
         let mut config = NodeConfig::new(settings.clone(), shards, bootstrap_addresses(&settings)?);
         let files = limits::raise_open_files();
         config.open_files_max = limits::segment_files_per_shard(settings.open_files_max(), files, shards);
@@ -61,6 +68,9 @@ impl Broker {
             );
         }
         let config = Arc::new(config);
+        // glommio panics without io_uring; the ring knows why there is none and what helps.
+        odradek_ring::available(&shards::ring_config(&config))?;
+        let data = DataDir::open(&settings, shards)?;
         let probe_dir = config.log_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
         let (background, background_thread) = match settings.pin() {
             true => machine::beside_shards(&cores, usize::from(shards), || Background::start(&probe_dir))?,
@@ -106,10 +116,19 @@ impl Broker {
     }
 }
 
-/// The addresses of the first listener. Other listeners need protocols that are not there yet; the settings refuse them.
+/// The addresses of the first listener. One with another protocol than PLAINTEXT stops the start, wherever it stands: nobody may take for
+/// encrypted what is not. More PLAINTEXT listeners are not opened, which is said.
 fn bootstrap_addresses(settings: &Settings) -> Result<Vec<SocketAddr>, BrokerError> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    for listener in settings.listeners().into_iter().take(1) {
+    let listeners = settings.listeners();
+    if let Some(other) = listeners.iter().find(|listener| listener.protocol != "PLAINTEXT") {
+        return Err(BrokerError::Protocol { listener: other.to_string(), protocol: other.protocol.clone() });
+    }
+    for (at, listener) in listeners.into_iter().enumerate() {
+        if at > 0 {
+            tracing::warn!(%listener, "this listener is not opened: only the first of `listeners` is served yet");
+            continue;
+        }
         let host = if listener.host.is_empty() { "0.0.0.0" } else { listener.host.as_str() };
         let resolved = (host, listener.port)
             .to_socket_addrs()
@@ -125,4 +144,23 @@ fn bootstrap_addresses(settings: &Settings) -> Result<Vec<SocketAddr>, BrokerErr
         addresses.retain(|address| address.is_ipv4() || std::net::TcpListener::bind(SocketAddr::new(address.ip(), 0)).is_ok());
     }
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_plaintext_listener_is_opened_and_other_protocols_stop_the_start() {
+        let addresses = |listeners: &str| {
+            let overrides = [format!("listeners={listeners}"), "listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT,S:SSL".to_owned()];
+            bootstrap_addresses(&Settings::load(None, &overrides).unwrap().0)
+        };
+        let opened = addresses("A://127.0.0.1:1,B://127.0.0.1:2").unwrap();
+        assert_eq!(opened, ["127.0.0.1:1".parse().unwrap()]);
+        for secret in ["S://127.0.0.1:1", "A://127.0.0.1:1,S://127.0.0.1:2"] {
+            let error = addresses(secret).unwrap_err().to_string();
+            assert!(error.contains("SSL") && error.contains("S://127.0.0.1"), "{error}");
+        }
+    }
 }

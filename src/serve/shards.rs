@@ -127,7 +127,7 @@ pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], backgro
     Ok(Running { threads, events, stopper, pulses, shards: usize::from(config.shards) })
 }
 
-fn ring_config(config: &NodeConfig) -> RingConfig {
+pub(super) fn ring_config(config: &NodeConfig) -> RingConfig {
     RingConfig {
         recv_buffers: config.settings.receive_buffers(),
         recv_buffer_bytes: config.settings.receive_buffer_bytes(),

@@ -21,6 +21,8 @@ mod config;
 mod error;
 mod executor;
 mod file;
+#[cfg(any(test, feature = "forbid"))]
+pub mod forbid;
 pub mod mesh;
 mod net;
 pub mod numa;
@@ -37,3 +39,4 @@ pub use file::{DirEntry, File, Metadata, OpenOptions, Sync};
 pub use net::{ListenOptions, Listener, Stream};
 pub use remote::RemoteWaker;
 pub use ring::{Ring, Sleep, YieldNow};
+pub use uring::available;

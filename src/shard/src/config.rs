@@ -46,8 +46,10 @@ const IDLE_FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 impl NodeConfig {
     /// Works the configuration out. `bootstrap` are the resolved addresses of the first listener.
     pub fn new(settings: Arc<Settings>, shards: u16, bootstrap: Vec<SocketAddr>) -> Self {
+        // The first listener is the one that is opened; it may stand elsewhere among the advertised ones, or be missing there.
         let advertised = settings.advertised_listeners();
-        let listener = advertised.first();
+        let opened = settings.listeners().first().map(|listener| listener.name.clone());
+        let listener = advertised.iter().find(|listener| Some(&listener.name) == opened.as_ref()).or(advertised.first());
         Self {
             node: settings.node_id(),
             shards,

@@ -319,3 +319,11 @@ fn os_error(result: i32) -> io::Error {
 fn to_result(result: i32) -> io::Result<usize> {
     if result < 0 { Err(os_error(result)) } else { Ok(result as usize) }
 }
+
+/// Whether the kernel gives this process a ring of this kind: to be asked before others are started that need one and do not say so well.
+///
+/// # Errors
+/// Why not, and what helps.
+pub fn available(config: &RingConfig) -> Result<(), RingError> {
+    setup::kernel_ring(config).map(|_| ())
+}
