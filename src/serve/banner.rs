@@ -1,6 +1,7 @@
 //! What the broker says of itself when it is ready.
 
 use super::broker::Broker;
+use odradek_settings::DirectIo;
 use odradek_store::RecoveryReport;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub fn print(broker: &Broker, took: Duration) {
     println!("  data       {}", dirs.join(", "));
     if let Some(first) = ready.first() {
         println!("  ring       {}", first.features);
-        println!("  files      {}", files(&first.recovery));
+        println!("  files      {}", files(&first.recovery, config.settings.direct_io()));
     }
     for told in ready {
         for line in recovery(&told.recovery) {
@@ -42,7 +43,10 @@ pub fn print(broker: &Broker, took: Duration) {
 }
 
 /// How files are read and written.
-fn files(report: &RecoveryReport) -> String {
+fn files(report: &RecoveryReport, direct_io: DirectIo) -> String {
+    if direct_io == DirectIo::Off {
+        return "through the page cache (odradek.direct.io=off)".into();
+    }
     if report.buffered.is_empty() {
         return "direct I/O".into();
     }
@@ -66,4 +70,18 @@ fn recovery(report: &RecoveryReport) -> Vec<String> {
     lines.extend(report.holes.iter().map(|hole| format!("journal blocks are missing: {hole:?}; records may be lost, see the log")));
     lines.extend(report.damaged.iter().map(|(partition, why)| format!("partition {partition} stays offline: {why}")));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_files_are_written_is_told_as_it_is() {
+        let mut report = RecoveryReport::default();
+        assert_eq!(files(&report, DirectIo::Auto), "direct I/O");
+        assert!(files(&report, DirectIo::Off).contains("page cache (odradek.direct.io=off)"));
+        report.buffered.push(("/data".into(), "Invalid argument".into()));
+        assert!(files(&report, DirectIo::Auto).contains("page cache in /data (Invalid argument)"));
+    }
 }

@@ -13,6 +13,7 @@ use clap::Args;
 use odradek_settings::{LogFormat, Settings, SettingsError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -92,7 +93,8 @@ fn start_logging(settings: &Settings) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A process that starts a second broker keeps its first logger.
     let _ = match settings.log_format() {
-        LogFormat::Text => builder.with_target(false).try_init(),
+        // Colours are for people at a terminal; in a file or a journal they are noise.
+        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
 }
