@@ -41,9 +41,13 @@ enum Action {
         json: bool,
     },
     /// Delete groups without members, with their offsets
+    ///
+    /// --json, one line per group: {"group", "result": "deleted"}
     Delete {
         #[arg(required = true)]
         groups: Vec<String>,
+        #[arg(long)]
+        json: bool,
     },
     /// Move the offsets of a group without members; shows the plan, does it with --execute
     ///
@@ -72,10 +76,10 @@ pub fn run(args: GroupArgs) -> Outcome {
     match args.action {
         Action::List { json } => list(json, &mut cluster),
         Action::Describe { groups, json } => describe(groups, json, &mut cluster),
-        Action::Delete { groups } => {
+        Action::Delete { groups, json } => {
             for group in groups {
                 cluster.admin().delete_group(&group)?;
-                output::print(&format!("deleted group {group}\n"));
+                output::done(json, "group", &group, "deleted");
             }
             Ok(ExitCode::SUCCESS)
         }

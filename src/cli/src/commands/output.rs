@@ -22,6 +22,15 @@ pub fn json(value: &Value) {
     print(&format!("{value:#}\n"));
 }
 
+/// Prints what was done to a topic or a group: a sentence, or with --json one line such as `{"result":"created","topic":"orders"}`.
+pub fn done(as_json: bool, kind: &str, name: &str, result: &str) {
+    print(&done_text(as_json, kind, name, result));
+}
+
+fn done_text(as_json: bool, kind: &str, name: &str, result: &str) -> String {
+    if as_json { format!("{}\n", serde_json::json!({ kind: name, "result": result })) } else { format!("{kind} {name}: {result}\n") }
+}
+
 /// Prints text; a reader that went away is not an error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout();
@@ -59,6 +68,12 @@ pub fn grouped(number: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_done_is_a_sentence_or_a_line_of_json() {
+        assert_eq!(done_text(false, "topic", "orders", "created"), "topic orders: created\n");
+        assert_eq!(done_text(true, "group", "a\"b", "deleted"), "{\"group\":\"a\\\"b\",\"result\":\"deleted\"}\n");
+    }
 
     #[test]
     fn numbers_and_bytes() {

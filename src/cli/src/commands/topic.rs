@@ -30,6 +30,8 @@ pub struct TopicArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Create a topic
+    ///
+    /// --json: {"topic", "result": "created", "could be created" or "exists already"}
     Create(CreateArgs),
     /// List topics
     ///
@@ -41,8 +43,12 @@ enum Action {
     /// "replicas", "isr", "earliestOffset", "latestOffset"}]}]; offsets are null where the leader did not answer
     Describe(DescribeArgs),
     /// Change configurations or add partitions
+    ///
+    /// --json: {"topic", "result": "altered"}
     Alter(AlterArgs),
     /// Delete topics with all their records
+    ///
+    /// --json, one line per topic: {"topic", "result": "deleted" or "does not exist"}
     Delete(DeleteArgs),
 }
 
@@ -64,6 +70,8 @@ struct CreateArgs {
     /// Check everything, create nothing.
     #[arg(long)]
     dry_run: bool,
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +103,8 @@ struct AlterArgs {
     /// A configuration to return to its default; may repeat.
     #[arg(long = "unset", short = 'u', value_name = "KEY")]
     unset: Vec<String>,
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +114,8 @@ struct DeleteArgs {
     /// Succeed when a topic does not exist.
     #[arg(long)]
     if_exists: bool,
+    #[arg(long)]
+    json: bool,
 }
 
 /// Parses `key=value`.
@@ -133,14 +145,13 @@ fn create(args: CreateArgs, cluster: &mut Cluster) -> Outcome {
         assignment: Vec::new(),
         configs: args.configs,
     };
-    match cluster.admin().create_topic(&topic, args.dry_run) {
-        Ok(_) if args.dry_run => output::print(&format!("topic {} could be created\n", topic.name)),
-        Ok(_) => output::print(&format!("created topic {}\n", topic.name)),
-        Err(error) if args.if_not_exists && error.code() == Some(odradek_wire::ErrorCode::TopicAlreadyExists) => {
-            output::print(&format!("topic {} exists already\n", topic.name));
-        }
+    let result = match cluster.admin().create_topic(&topic, args.dry_run) {
+        Ok(_) if args.dry_run => "could be created",
+        Ok(_) => "created",
+        Err(error) if args.if_not_exists && error.code() == Some(odradek_wire::ErrorCode::TopicAlreadyExists) => "exists already",
         Err(error) => return Err(error.into()),
-    }
+    };
+    output::done(args.json, "topic", &topic.name, result);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -256,15 +267,17 @@ fn alter(args: AlterArgs, cluster: &mut Cluster) -> Outcome {
     if let Some(count) = args.partitions {
         cluster.admin().create_partitions(&args.name, count, None)?;
     }
-    output::print(&format!("altered topic {}\n", args.name));
+    output::done(args.json, "topic", &args.name, "altered");
     Ok(ExitCode::SUCCESS)
 }
 
 fn delete(args: DeleteArgs, cluster: &mut Cluster) -> Outcome {
     for name in &args.names {
         match cluster.admin().delete_topic(name) {
-            Ok(()) => output::print(&format!("deleted topic {name}\n")),
-            Err(error) if args.if_exists && error.code() == Some(odradek_wire::ErrorCode::UnknownTopicOrPartition) => {}
+            Ok(()) => output::done(args.json, "topic", name, "deleted"),
+            Err(error) if args.if_exists && error.code() == Some(odradek_wire::ErrorCode::UnknownTopicOrPartition) => {
+                output::done(args.json, "topic", name, "does not exist");
+            }
             Err(error) => return Err(error.into()),
         }
     }
