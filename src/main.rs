@@ -1,7 +1,7 @@
 //! The `odradek` binary: the broker, its command line, and Kafka's tools under their own names.
 
 use clap::{Args as _, FromArgMatches as _};
-use odradek::serve::{self, ServeArgs};
+use odradek::serve::{self, ServeArgs, kafka_tools};
 use odradek_cli::{Program, Subcommand};
 use std::process::ExitCode;
 
@@ -26,5 +26,8 @@ fn main() -> ExitCode {
     };
     let bench = Subcommand { command: odradek_bench::command(), run: Box::new(odradek_bench::run) };
     let tune = Subcommand { command: odradek_tune::command(), run: Box::new(odradek_tune::run) };
-    odradek_cli::run(std::env::args_os(), Program { subcommands: vec![serve, settings, bench, tune], default: Some("serve") })
+    odradek_cli::run(
+        std::env::args_os(),
+        Program { subcommands: vec![serve, settings, bench, tune], default: Some("serve"), server_tools: kafka_tools::tools() },
+    )
 }

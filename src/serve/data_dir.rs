@@ -46,11 +46,7 @@ pub enum DataDirError {
 impl DataDir {
     /// Makes, locks and checks every directory of `log.dirs`, and the journal's and the metadata's where they differ.
     pub fn open(settings: &Settings, shards: u16) -> Result<Self, DataDirError> {
-        let mut dirs = settings.log_dirs();
-        dirs.extend(settings.journal_dir());
-        dirs.push(settings.metadata_log_dir());
-        dirs.sort();
-        dirs.dedup();
+        let dirs = directories(settings);
         // Without the first log directory, the journal's or the metadata's there is nothing to start from. Any other may be offline.
         let needed: Vec<PathBuf> =
             settings.log_dirs().into_iter().take(1).chain(settings.journal_dir()).chain([settings.metadata_log_dir()]).collect();
@@ -104,6 +100,32 @@ fn open_one(dir: &Path, node: i32) -> Result<(File, Option<String>), DataDirErro
     Ok((lock, found))
 }
 
+/// Every directory of a node: `log.dirs`, and the journal's and the metadata's where they differ.
+pub fn directories(settings: &Settings) -> Vec<PathBuf> {
+    let mut dirs = settings.log_dirs();
+    dirs.extend(settings.journal_dir());
+    dirs.push(settings.metadata_log_dir());
+    dirs.sort();
+    dirs.dedup();
+    dirs
+}
+
+/// The cluster that a directory is marked for; `None` for a new one.
+pub fn marked_cluster(dir: &Path) -> Result<Option<String>, DataDirError> {
+    let Some((path, text)) = meta_text(dir)? else { return Ok(None) };
+    match pairs(&text).get("cluster.id") {
+        Some(id) => Ok(Some((*id).to_string())),
+        None => Err(DataDirError::Incomplete { path, key: "cluster.id" }),
+    }
+}
+
+/// Makes a directory and marks it, unless it is marked already or a process uses it.
+pub fn format(dir: &Path, cluster_id: &str, node: i32) -> Result<(), DataDirError> {
+    fs::create_dir_all(dir).map_err(|error| DataDirError::Io { path: dir.to_path_buf(), error })?;
+    let _lock = lock(dir)?;
+    write_meta(dir, cluster_id, node)
+}
+
 fn lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join(LOCK_FILE);
     let io = |error| DataDirError::Io { path: path.clone(), error };
@@ -134,18 +156,8 @@ fn check_shards(dir: &Path, wanted: u16) -> Result<(), DataDirError> {
 
 /// The cluster id of a directory that was used before; `None` for a new one.
 fn read_meta(dir: &Path, node: i32) -> Result<Option<String>, DataDirError> {
-    let path = dir.join(META_PROPERTIES);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(DataDirError::Io { path, error }),
-    };
-    let pairs: BTreeMap<&str, &str> = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| (key.trim(), value.trim()))
-        .collect();
+    let Some((path, text)) = meta_text(dir)? else { return Ok(None) };
+    let pairs = pairs(&text);
     let found = pairs.get("node.id").or(pairs.get("broker.id"));
     match found {
         None => return Err(DataDirError::Incomplete { path, key: "node.id" }),
@@ -158,6 +170,24 @@ fn read_meta(dir: &Path, node: i32) -> Result<Option<String>, DataDirError> {
         Some(id) => Ok(Some((*id).to_string())),
         None => Err(DataDirError::Incomplete { path, key: "cluster.id" }),
     }
+}
+
+/// `meta.properties` of a directory, where it has one.
+fn meta_text(dir: &Path) -> Result<Option<(PathBuf, String)>, DataDirError> {
+    let path = dir.join(META_PROPERTIES);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DataDirError::Io { path, error }),
+    }
+}
+
+fn pairs(text: &str) -> BTreeMap<&str, &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .collect()
 }
 
 /// Marks a directory, unless it is marked already (`org.apache.kafka.metadata.properties.MetaProperties`, version 1).

@@ -3,6 +3,7 @@
 mod banner;
 pub mod broker;
 pub mod data_dir;
+pub mod kafka_tools;
 mod limits;
 pub mod machine;
 mod notify;

@@ -27,10 +27,18 @@ pub struct Subcommand {
     pub run: Box<dyn FnOnce(&ArgMatches) -> ExitCode>,
 }
 
+/// A tool of Kafka's that another room brings, because it needs the broker.
+pub struct ServerTool {
+    /// Kafka's name, without `.sh`.
+    pub name: &'static str,
+    pub run: fn(&[String]) -> ExitCode,
+}
+
 /// What the binary adds to the commands of this crate.
 #[derive(Default)]
 pub struct Program {
     pub subcommands: Vec<Subcommand>,
+    pub server_tools: Vec<ServerTool>,
     /// Run when no command is given; it sees no arguments. Without it, help is shown.
     pub default: Option<&'static str>,
 }
@@ -42,12 +50,16 @@ pub const EXIT_USAGE: u8 = 2;
 pub fn run(args: impl Iterator<Item = OsString>, program: Program) -> ExitCode {
     let mut args: Vec<OsString> = args.collect();
     let name = args.first().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    if let Some(tool) = tools::by_program_name(&name) {
-        return tools::run(tool, &text_arguments(&args[1..]));
-    }
     // `odradek kafka-topics ...` works without links.
-    if let Some(tool) = args.get(1).and_then(|a| a.to_str()).and_then(tools::by_program_name) {
-        return tools::run(tool, &text_arguments(&args[2..]));
+    let names = [Some(name.as_str()), args.get(1).and_then(|a| a.to_str())];
+    for (at, name) in names.into_iter().enumerate().filter_map(|(at, name)| Some((at, tools::name_of(name?)))) {
+        let arguments = || text_arguments(&args[at + 1..]);
+        if let Some(tool) = tools::by_name(name) {
+            return tools::run(tool, &arguments());
+        }
+        if let Some(tool) = program.server_tools.iter().find(|tool| tool.name == name) {
+            return (tool.run)(&arguments());
+        }
     }
     if let Some(default) = program.default
         && args.len() <= 1
@@ -70,7 +82,7 @@ pub fn run(args: impl Iterator<Item = OsString>, program: Program) -> ExitCode {
     }
     match program.subcommands.into_iter().find(|s| s.command.get_name() == name) {
         Some(theirs) => (theirs.run)(arguments),
-        None => commands::run(name, arguments),
+        None => commands::run(name, arguments, &program.server_tools),
     }
 }
 
@@ -112,10 +124,14 @@ mod tests {
     fn added_commands_and_the_default_run() {
         let program = || Program {
             subcommands: vec![Subcommand { command: Command::new("serve"), run: Box::new(|_| ExitCode::from(7)) }],
+            server_tools: vec![ServerTool { name: "kafka-server-start", run: |args| ExitCode::from(args.len() as u8) }],
             default: Some("serve"),
         };
         let seven = format!("{:?}", ExitCode::from(7));
         assert_eq!(code(&["odradek"], program()), seven);
+        let two = format!("{:?}", ExitCode::from(2));
+        assert_eq!(code(&["/bin/kafka-server-start.sh", "-daemon", "file"], program()), two);
+        assert_eq!(code(&["odradek", "kafka-server-start", "-daemon", "file"], program()), two);
         assert_eq!(code(&["odradek", "serve"], program()), seven);
         assert_eq!(code(&["odradek", "no-such"], program()), format!("{:?}", ExitCode::from(EXIT_USAGE)));
     }

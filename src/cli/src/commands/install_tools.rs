@@ -1,6 +1,7 @@
 //! `odradek install-tools`: links named like Kafka's tools.
 
 use super::{Failure, Outcome, output};
+use crate::ServerTool;
 use crate::tools::TOOLS;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -17,20 +18,21 @@ pub struct InstallToolsArgs {
     force: bool,
 }
 
-pub fn run(args: InstallToolsArgs) -> Outcome {
+pub fn run(args: InstallToolsArgs, server_tools: &[ServerTool]) -> Outcome {
     let program = std::env::current_exe().map_err(|e| Failure::Message(format!("cannot find this program's own path: {e}")))?;
-    let links = install(&program, &args.directory, args.force)?;
+    let names: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).chain(server_tools.iter().map(|tool| tool.name)).collect();
+    let links = install(&program, &names, &args.directory, args.force)?;
     let mut text: String = links.iter().map(|l| format!("{}\n", l.display())).collect();
     text.push_str(&format!("{} links to {}\n", links.len(), program.display()));
     output::print(&text);
     Ok(ExitCode::SUCCESS)
 }
 
-fn install(program: &Path, directory: &Path, force: bool) -> Result<Vec<PathBuf>, Failure> {
+fn install(program: &Path, names: &[&str], directory: &Path, force: bool) -> Result<Vec<PathBuf>, Failure> {
     let failed = |path: &Path, e: std::io::Error| Failure::Message(format!("{}: {e}", path.display()));
     std::fs::create_dir_all(directory).map_err(|e| failed(directory, e))?;
     let mut links = Vec::new();
-    for (name, _) in TOOLS {
+    for &name in names {
         for file in [name.to_owned(), format!("{name}.sh")] {
             let link = directory.join(file);
             let ours = std::fs::read_link(&link).is_ok_and(|target| target == program);
@@ -55,15 +57,17 @@ mod tests {
     fn links_are_made_renewed_and_never_overwrite_others() {
         let dir = tempfile::tempdir().unwrap();
         let program = Path::new("/usr/bin/odradek");
-        let links = install(program, dir.path(), false).unwrap();
-        assert_eq!(links.len(), 2 * TOOLS.len());
+        let names = ["kafka-topics", "kafka-storage"];
+        let install = |force| install(program, &names, dir.path(), force);
+        let links = install(false).unwrap();
+        assert_eq!(links.len(), 2 * names.len());
         assert!(links.iter().all(|l| std::fs::read_link(l).unwrap() == program));
-        install(program, dir.path(), false).unwrap();
+        install(false).unwrap();
 
         let other = dir.path().join("kafka-topics.sh");
         std::fs::remove_file(&other).unwrap();
         std::fs::write(&other, "#!/bin/sh").unwrap();
-        assert!(install(program, dir.path(), false).is_err());
-        install(program, dir.path(), true).unwrap();
+        assert!(install(false).is_err());
+        install(true).unwrap();
     }
 }

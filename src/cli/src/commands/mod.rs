@@ -7,7 +7,7 @@ mod output;
 mod produce;
 mod topic;
 
-use crate::EXIT_USAGE;
+use crate::{EXIT_USAGE, ServerTool};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use odradek_client::{ClientConfig, ClientError, Cluster};
 use std::process::ExitCode;
@@ -64,14 +64,14 @@ pub fn commands() -> Vec<Command> {
     ]
 }
 
-/// Runs the command of this name.
-pub fn run(name: &str, matches: &ArgMatches) -> ExitCode {
+/// Runs the command of this name. `server_tools` are the tools of Kafka that the binary brings.
+pub fn run(name: &str, matches: &ArgMatches, server_tools: &[ServerTool]) -> ExitCode {
     let outcome = match name {
         "topic" => parsed(matches, topic::run),
         "produce" => parsed(matches, produce::run),
         "consume" => parsed(matches, consume::run),
         "group" => parsed(matches, group::run),
-        "install-tools" => parsed(matches, install_tools::run),
+        "install-tools" => parsed(matches, |args| install_tools::run(args, server_tools)),
         other => Err(Failure::Usage(format!("no such command: {other}"))),
     };
     match outcome {
@@ -94,7 +94,7 @@ pub fn run(name: &str, matches: &ArgMatches) -> ExitCode {
     }
 }
 
-fn parsed<T: FromArgMatches>(matches: &ArgMatches, run: fn(T) -> Outcome) -> Outcome {
+fn parsed<T: FromArgMatches>(matches: &ArgMatches, run: impl FnOnce(T) -> Outcome) -> Outcome {
     let args = T::from_arg_matches(matches).map_err(|e| Failure::Usage(e.to_string()))?;
     run(args)
 }

@@ -40,10 +40,14 @@ pub const TOOLS: [(&str, Tool); 9] = [
     ("kafka-topics", topics::run),
 ];
 
-/// The tool called by a program name such as `/opt/bin/kafka-topics.sh`.
-pub fn by_program_name(program: &str) -> Option<Tool> {
+/// The name of a tool in a program name such as `/opt/bin/kafka-topics.sh`.
+pub fn name_of(program: &str) -> &str {
     let file = program.rsplit('/').next().unwrap_or(program);
-    let name = file.strip_suffix(".sh").unwrap_or(file);
+    file.strip_suffix(".sh").unwrap_or(file)
+}
+
+/// The tool of this name.
+pub fn by_name(name: &str) -> Option<Tool> {
     TOOLS.iter().find(|(known, _)| *known == name).map(|(_, tool)| *tool)
 }
 
@@ -148,10 +152,10 @@ mod tests {
 
     #[test]
     fn program_names_with_and_without_sh_and_path() {
-        assert!(by_program_name("kafka-topics").is_some());
-        assert!(by_program_name("/opt/kafka/bin/kafka-console-consumer.sh").is_some());
-        assert!(by_program_name("odradek").is_none());
-        assert!(by_program_name("kafka-topics.bat").is_none());
+        assert!(by_name(name_of("kafka-topics")).is_some());
+        assert!(by_name(name_of("/opt/kafka/bin/kafka-console-consumer.sh")).is_some());
+        assert!(by_name(name_of("odradek")).is_none());
+        assert!(by_name(name_of("kafka-topics.bat")).is_none());
     }
 
     #[test]
