@@ -1,59 +1,25 @@
-//! Reading back what `bench produce` wrote: lost, doubled, reordered, damaged.
+//! Lost, duplicated, reordered, damaged: what the records themselves say.
 
-use crate::target::{TargetArgs, TargetPartition};
-use crate::{BenchError, payload};
-use clap::Args;
-use odradek_client::admin::OffsetSpec;
-use odradek_client::consumer::{ConsumerConfig, IsolationLevel, StartAt};
-use odradek_client::{ClientConfig, Cluster, Consumer};
-use serde::Serialize;
-use std::collections::BTreeMap;
-use std::time::Duration;
+use crate::measure::AuditResult;
+use crate::payload::{self, Found};
+use bytes::Bytes;
+use odradek_wire::batch::{BatchView, HEADER_BYTES};
+use odradek_wire::compress::Codec;
+use odradek_wire::records::{RecordReader, RecordView};
+use std::collections::{BTreeMap, HashMap};
 
-#[derive(Debug, Clone, Args)]
-pub struct AuditArgs {
-    #[command(flatten)]
-    target: TargetArgs,
-    #[arg(long)]
-    json: bool,
-}
-
-/// Offsets by topic and partition.
-pub type Offsets = BTreeMap<(String, i32), i64>;
-/// Records acknowledged by topic, partition and lane.
-pub type Acknowledged = BTreeMap<(String, i32, u32), u64>;
-
-/// What an audit found.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Findings {
-    records: u64,
-    /// Not a value of the harness, or its checksum fails.
-    damaged: u64,
-    /// In another partition than it was sent to.
-    misplaced: u64,
-    /// A sequence seen before.
-    doubled: u64,
-    /// A sequence that was skipped by a later one and came after it.
-    reordered: u64,
-    /// Sequences that never came: below the highest seen, or acknowledged.
-    lost: u64,
-}
-
-impl Findings {
-    fn is_clean(&self) -> bool {
-        self.damaged + self.misplaced + self.doubled + self.reordered + self.lost == 0
-    }
-}
+/// Most bytes the records of one batch may decompress to.
+const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
 
 /// The sequences of one lane: the next expected one, and those that were skipped.
 #[derive(Debug, Default)]
-struct Sequences {
+pub struct Sequences {
     next: u64,
     skipped: BTreeMap<u64, u64>,
 }
 
 impl Sequences {
-    fn see(&mut self, sequence: u64, findings: &mut Findings) {
+    pub fn see(&mut self, sequence: u64, found: &mut AuditResult) {
         if sequence >= self.next {
             if sequence > self.next {
                 // A range of skipped sequences: first to one after the last.
@@ -65,7 +31,7 @@ impl Sequences {
         let range = self.skipped.range(..=sequence).next_back().map(|(&from, &to)| (from, to));
         match range {
             Some((from, to)) if sequence < to => {
-                findings.reordered += 1;
+                found.reordered += 1;
                 self.skipped.remove(&from);
                 if from < sequence {
                     self.skipped.insert(from, sequence);
@@ -74,101 +40,131 @@ impl Sequences {
                     self.skipped.insert(sequence + 1, to);
                 }
             }
-            _ => findings.doubled += 1,
+            _ => found.duplicated += 1,
         }
     }
 
-    fn lost(&self, acknowledged: u64) -> u64 {
+    /// Sequences below the highest seen, or acknowledged, that never came.
+    pub fn lost(&self, acknowledged: u64) -> u64 {
         let skipped: u64 = self.skipped.iter().map(|(from, to)| to - from).sum();
+        skipped + acknowledged.saturating_sub(self.next)
+    }
+
+    /// What never came of a lane that failed: it may lack anything from its first error on, so only what was skipped although
+    /// acknowledged counts.
+    pub fn lost_below(&self, acknowledged: u64) -> u64 {
+        let skipped: u64 = self.skipped.iter().map(|(&from, &to)| to.min(acknowledged).saturating_sub(from)).sum();
         skipped + acknowledged.saturating_sub(self.next)
     }
 }
 
-pub fn run(args: &AuditArgs) -> Result<bool, BenchError> {
-    let (mut cluster, partitions) = args.target.open()?;
-    check(&mut cluster, &partitions, &BTreeMap::new(), None, args.json)
+/// What one reader saw of one partition.
+#[derive(Debug, Default)]
+pub struct PartitionAudit {
+    /// By run and lane.
+    lanes: HashMap<(u64, u32), Sequences>,
+    pub foreign: u64,
+    pub found: AuditResult,
 }
 
-/// Ends of the partitions now.
-pub fn ends(cluster: &mut Cluster, partitions: &[TargetPartition]) -> Result<Offsets, BenchError> {
-    let wanted: Vec<(String, i32, OffsetSpec)> = partitions.iter().map(|p| (p.topic.clone(), p.partition, OffsetSpec::Latest)).collect();
-    let mut offsets = Offsets::new();
-    for (partition, result) in cluster.admin().list_offsets(&wanted, IsolationLevel::ReadUncommitted)? {
-        offsets.insert(partition, result?.offset);
-    }
-    Ok(offsets)
-}
-
-/// Reads from `starts` (the beginning where not given) to the end of now and prints what it found; true when all is well.
-/// With `of_run` only that run's records count, and everything acknowledged has to be there.
-pub fn check(
-    cluster: &mut Cluster,
-    partitions: &[TargetPartition],
-    starts: &Offsets,
-    of_run: Option<(u64, &Acknowledged)>,
-    json: bool,
-) -> Result<bool, BenchError> {
-    let ends = ends(cluster, partitions)?;
-    let own = Cluster::connect(ClientConfig { client_id: "odradek-bench-audit".to_owned(), ..cluster.config().clone() })?;
-    let mut consumer = Consumer::new(own, ConsumerConfig { poll_records_max: 100_000, ..ConsumerConfig::default() });
-    let assigned: Vec<(String, i32, StartAt)> = partitions
-        .iter()
-        .map(|p| {
-            let start = starts.get(&(p.topic.clone(), p.partition)).map_or(StartAt::Spec(OffsetSpec::Earliest), |&o| StartAt::Offset(o));
-            (p.topic.clone(), p.partition, start)
-        })
-        .collect();
-    consumer.assign(&assigned)?;
-    let mut findings = Findings::default();
-    let mut lanes: BTreeMap<(u64, String, i32, u32), Sequences> = BTreeMap::new();
-    let done = |consumer: &Consumer| ends.iter().all(|((t, p), &end)| consumer.position(t, *p).is_some_and(|at| at >= end));
-    while !done(&consumer) {
-        for record in consumer.poll(Duration::from_secs(1))? {
-            if ends.get(&(record.topic.clone(), record.partition)).is_some_and(|&end| record.offset >= end) {
-                continue;
+impl PartitionAudit {
+    /// Checks a whole batch: its checksum and every record from `from_offset` on. `seen` gets the intended moments of `run`'s records.
+    pub fn batch(&mut self, bytes: &Bytes, partition: i32, from_offset: i64, run: u64, mut seen: impl FnMut(u64)) {
+        let Ok(view) = BatchView::parse(bytes) else {
+            self.found.damaged += 1;
+            return;
+        };
+        if !view.crc_valid() {
+            self.found.damaged += view.record_count().max(1) as u64;
+            return;
+        }
+        if view.is_control() {
+            return;
+        }
+        let base = view.base_offset().get();
+        if view.compression() == Some(Codec::None) {
+            let mut rest = &bytes[HEADER_BYTES..];
+            while !rest.is_empty() {
+                let Ok((record, length)) = RecordView::read(rest) else {
+                    self.found.damaged += 1;
+                    return;
+                };
+                if base + i64::from(record.offset_delta) >= from_offset {
+                    self.value(record.value, partition, run, &mut seen);
+                }
+                rest = &rest[length..];
             }
-            findings.records += 1;
-            let Some(stamp) = record.value.as_deref().and_then(payload::read) else {
-                findings.damaged += 1;
-                continue;
+            return;
+        }
+        let Ok(reader) = RecordReader::new(bytes, DECOMPRESSED_BYTES_MAX) else {
+            self.found.damaged += 1;
+            return;
+        };
+        for record in reader {
+            let Ok(record) = record else {
+                self.found.damaged += 1;
+                return;
             };
-            if of_run.is_some_and(|(run, _)| run != stamp.run) {
-                continue;
+            if record.offset.get() >= from_offset {
+                self.value(record.value.as_deref(), partition, run, &mut seen);
             }
-            findings.misplaced += u64::from(stamp.partition != record.partition);
-            lanes.entry((stamp.run, record.topic, record.partition, stamp.lane)).or_default().see(stamp.sequence, &mut findings);
         }
     }
-    findings.lost = lanes.values().map(|l| l.lost(0)).sum();
-    if let Some((run, acknowledged)) = of_run {
-        findings.lost = 0;
-        for ((topic, partition, lane), &count) in acknowledged {
-            let seen = lanes.get(&(run, topic.clone(), *partition, *lane));
-            findings.lost += seen.map_or(count, |s| s.lost(count));
+
+    fn value(&mut self, value: Option<&[u8]>, partition: i32, run: u64, seen: &mut impl FnMut(u64)) {
+        self.found.records += 1;
+        match value.map_or(Found::Foreign, payload::read) {
+            Found::Damaged => self.found.damaged += 1,
+            Found::Foreign => self.foreign += 1,
+            Found::Ours(stamp) => {
+                self.found.misplaced += u64::from(stamp.partition != partition);
+                self.lanes.entry((stamp.run, stamp.lane)).or_default().see(stamp.sequence, &mut self.found);
+                if stamp.run == run {
+                    seen(stamp.due);
+                }
+            }
         }
     }
-    if json {
-        println!("{}", serde_json::json!({ "kind": "audit", "clean": findings.is_clean(), "findings": findings }));
-    } else {
-        println!(
-            "{:<12}{} records: {} lost, {} doubled, {} reordered, {} damaged, {} in the wrong partition",
-            "audit", findings.records, findings.lost, findings.doubled, findings.reordered, findings.damaged, findings.misplaced
-        );
+
+    /// Sequences below the highest seen that never came, of one run or of all, without knowing what was acknowledged.
+    pub fn gaps(&self, of_run: Option<u64>) -> u64 {
+        self.lanes.iter().filter(|((run, _), _)| of_run.is_none_or(|r| r == *run)).map(|(_, lane)| lane.lost(0)).sum()
     }
-    Ok(findings.is_clean())
+
+    /// Sequences of a run's lane that were acknowledged and did not come.
+    pub fn lost(&self, run: u64, lane: u32, acknowledged: u64, failed: bool) -> u64 {
+        match self.lanes.get(&(run, lane)) {
+            None => acknowledged,
+            Some(seen) if failed => seen.lost_below(acknowledged),
+            Some(seen) => seen.lost(acknowledged),
+        }
+    }
+}
+
+/// Adds what one partition's audit found.
+pub fn add(total: &mut AuditResult, part: &AuditResult) {
+    total.records += part.records;
+    total.damaged += part.damaged;
+    total.misplaced += part.misplaced;
+    total.duplicated += part.duplicated;
+    total.reordered += part.reordered;
+    total.lost += part.lost;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Stamp;
+    use odradek_base::{Offset, Timestamp};
+    use odradek_wire::records::BatchBuilder;
 
     fn seen(sequences: &[u64], acknowledged: u64) -> (u64, u64, u64) {
-        let mut findings = Findings::default();
+        let mut found = AuditResult::default();
         let mut lane = Sequences::default();
         for &sequence in sequences {
-            lane.see(sequence, &mut findings);
+            lane.see(sequence, &mut found);
         }
-        (lane.lost(acknowledged), findings.doubled, findings.reordered)
+        (lane.lost(acknowledged), found.duplicated, found.reordered)
     }
 
     #[test]
@@ -180,5 +176,45 @@ mod tests {
         assert_eq!(seen(&[0, 3, 1, 2, 4], 5), (0, 0, 2));
         assert_eq!(seen(&[5, 2, 2], 6), (4, 1, 1));
         assert_eq!(seen(&[], 2), (2, 0, 0));
+    }
+
+    #[test]
+    fn a_lane_with_an_error_answers_for_what_came_before_it() {
+        let mut lane = Sequences::default();
+        let mut found = AuditResult::default();
+        for sequence in [0, 1, 3, 6] {
+            lane.see(sequence, &mut found);
+        }
+        assert_eq!((lane.lost_below(2), lane.lost_below(3), lane.lost_below(5), lane.lost(5)), (0, 1, 2, 3));
+    }
+
+    fn batch(codec: Codec, base: i64, stamps: &[Stamp], spoil: impl Fn(&mut Vec<u8>)) -> Bytes {
+        let mut builder = BatchBuilder::new(codec).base_offset(Offset(base));
+        for stamp in stamps {
+            let mut value = vec![0; 60];
+            payload::write(&mut value, *stamp, &[7; 20]);
+            spoil(&mut value);
+            builder.append(Timestamp(1), None, Some(&value), &[]);
+        }
+        builder.build()
+    }
+
+    #[test]
+    fn batches_are_audited_record_by_record() {
+        let stamp = |sequence| Stamp { run: 5, partition: 3, lane: 1, sequence, due: sequence * 10 };
+        for codec in [Codec::None, Codec::Lz4] {
+            let mut audit = PartitionAudit::default();
+            let mut dues = Vec::new();
+            audit.batch(&batch(codec, 10, &[stamp(0), stamp(1), stamp(2)], |_| ()), 3, 11, 5, |due| dues.push(due));
+            assert_eq!((dues, audit.found.records), (vec![10, 20], 2));
+            assert_eq!((audit.lost(5, 1, 3, false), audit.lost(5, 1, 4, false), audit.lost(5, 2, 4, false)), (1, 2, 4));
+            audit.batch(&batch(codec, 13, &[stamp(3)], |value| value[50] ^= 1), 3, 0, 5, |_| panic!("damaged"));
+            audit.batch(&batch(codec, 13, &[stamp(4)], |_| ()), 2, 0, 6, |_| panic!("of another run"));
+            audit.batch(&batch(codec, 13, &[stamp(9)], |value| value[0] = 0), 3, 0, 5, |_| panic!("not ours"));
+            let mut broken = batch(codec, 13, &[stamp(5)], |_| ()).to_vec();
+            *broken.last_mut().unwrap() ^= 1;
+            audit.batch(&Bytes::from(broken), 3, 0, 5, |_| panic!("damaged"));
+            assert_eq!((audit.found.damaged, audit.found.misplaced, audit.foreign), (2, 1, 1), "{codec:?}");
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::BenchError;
 use bytes::Bytes;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Largest response accepted, in bytes.
@@ -17,6 +19,7 @@ pub struct Link {
     pub address: String,
     outgoing: Vec<u8>,
     written: usize,
+    watched_for_write: bool,
     prefix: [u8; 4],
     prefix_bytes: usize,
     /// Bytes of the response being read; empty between responses.
@@ -32,7 +35,17 @@ impl Link {
             u16::try_from(port).map_err(|_| BenchError::Connection { address: address.clone(), reason: "no such port".to_owned() })?;
         let stream = TcpStream::connect((host, port)).map_err(failed)?;
         stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).map_err(failed)?;
-        Ok(Self { stream, address, outgoing: Vec::new(), written: 0, prefix: [0; 4], prefix_bytes: 0, expected: 0, body: Vec::new() })
+        Ok(Self {
+            stream,
+            address,
+            outgoing: Vec::new(),
+            written: 0,
+            watched_for_write: false,
+            prefix: [0; 4],
+            prefix_bytes: 0,
+            expected: 0,
+            body: Vec::new(),
+        })
     }
 
     /// Queues a frame (length prefix included) and writes what the socket takes.
@@ -108,17 +121,50 @@ impl Link {
     }
 }
 
-/// Waits until a connection can be read, or written where bytes wait; at most `timeout`.
-pub fn wait<'a>(links: impl Iterator<Item = &'a Link>, timeout: Duration) {
-    let mut entries: Vec<PollFd<'_>> = links
-        .map(|link| {
-            let flags = if link.wants_write() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            PollFd::new(&link.stream, flags)
-        })
-        .collect();
-    let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-    // An error (EINTR) means "look again", which is what the caller does anyway.
-    let _ = poll(&mut entries, Some(&timeout));
+/// Events taken from the kernel in one go.
+const EVENTS_MAX: usize = 256;
+
+/// Which of many connections have something to read or room to write.
+pub struct Reactor {
+    epoll: OwnedFd,
+    events: Vec<Event>,
+}
+
+impl Reactor {
+    pub fn new() -> Result<Self, BenchError> {
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC).map_err(std::io::Error::from)?, events: Vec::with_capacity(EVENTS_MAX) })
+    }
+
+    /// Watches a connection; [`Reactor::wait`] names it by `token`.
+    pub fn add(&self, link: &Link, token: u64) -> Result<(), BenchError> {
+        epoll::add(&self.epoll, &link.stream, EventData::new_u64(token), EventFlags::IN).map_err(std::io::Error::from)?;
+        Ok(())
+    }
+
+    /// To be called when a connection begins or ends to have bytes that wait for the socket.
+    pub fn update(&self, link: &mut Link, token: u64) -> Result<(), BenchError> {
+        if link.wants_write() != link.watched_for_write {
+            link.watched_for_write = link.wants_write();
+            let flags = if link.watched_for_write { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            epoll::modify(&self.epoll, &link.stream, EventData::new_u64(token), flags).map_err(std::io::Error::from)?;
+        }
+        Ok(())
+    }
+
+    /// Waits at most `timeout` and puts the tokens of connections with news into `ready`.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<u64>) {
+        ready.clear();
+        if !timeout.is_zero() {
+            // epoll counts in milliseconds, poll in nanoseconds. An error (EINTR) means "look again", as the caller does anyway.
+            let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+            let _ = poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&timeout));
+        }
+        self.events.clear();
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&now)).is_ok() {
+            ready.extend(self.events.iter().map(|e| e.data.u64()));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,18 +179,24 @@ mod tests {
         let mut link = Link::open("127.0.0.1", port.into()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         assert!(link.receive().unwrap().is_none());
+        let mut reactor = Reactor::new().unwrap();
+        reactor.add(&link, 7).unwrap();
+        let mut ready = vec![1];
+        reactor.wait(Duration::ZERO, &mut ready);
+        assert!(ready.is_empty());
         let bytes = [&[0u8, 0, 0, 5][..], b"hello", &[0, 0, 0, 4], b"last"].concat();
         let mut frames = Vec::new();
         for piece in bytes.chunks(3) {
             peer.write_all(piece).unwrap();
-            wait([&link].into_iter(), Duration::from_secs(5));
+            reactor.wait(Duration::from_secs(5), &mut ready);
+            assert_eq!(ready, [7]);
             while let Some(frame) = link.receive().unwrap() {
                 frames.push(frame);
             }
         }
         assert_eq!(frames, [&b"hello"[..], b"last"]);
         drop(peer);
-        wait([&link].into_iter(), Duration::from_secs(5));
+        reactor.wait(Duration::from_secs(5), &mut ready);
         assert!(link.receive().is_err());
     }
 
@@ -154,7 +206,9 @@ mod tests {
         let mut link = Link::open("127.0.0.1", listener.local_addr().unwrap().port().into()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         peer.write_all(&[0x7f, 0xff, 0xff, 0xff]).unwrap();
-        wait([&link].into_iter(), Duration::from_secs(5));
+        let mut reactor = Reactor::new().unwrap();
+        reactor.add(&link, 0).unwrap();
+        reactor.wait(Duration::from_secs(5), &mut Vec::new());
         assert!(link.receive().is_err());
     }
 }

@@ -1,20 +1,32 @@
-//! The benchmark harness: `odradek bench produce` and `odradek bench fetch`.
+//! The benchmark harness: `odradek bench`.
 //!
-//! Purpose: load that is bounded by the broker, not by a client library. Batches are built once, requests are patched bytes on plain
-//! sockets, one thread drives all connections with poll(2), optionally pinned to a core of its own.
+//! Purpose: load that is bounded by the broker, not by a client library. Batches are built once where they can be, requests are patched
+//! bytes on plain sockets, one thread drives all connections, optionally pinned to a core of its own.
 //!
-//! Invariants: in open loop a request has a moment at which it was meant to be sent, whether or not the broker kept up, and latency
-//! counts from that moment (no coordinated omission). Each record carries run, partition, sequence and a checksum, so that an audit
-//! finds what was lost, doubled, reordered or damaged. Owner: the main thread. Failure behaviour: errors in responses are counted and
-//! shown by Kafka's name; a lost connection ends the run with an error, because a benchmark that reconnects measures something else.
+//! Invariants: in open loop a record has a moment at which it was meant to be sent, whether or not the broker kept up, and latency
+//! counts from that moment (no coordinated omission). Each record carries run, partition, sequence and a checksum, and every run ends
+//! with an audit of what was lost, duplicated, reordered or damaged. Owner: the main thread. Failure behaviour: errors in responses are
+//! counted and shown by Kafka's name and make the run fail; a lost connection ends the run with an error, because a benchmark that
+//! reconnects measures something else.
 
 mod audit;
+mod compare;
 mod connections;
-mod fetch;
+mod limits;
+mod load;
+pub mod measure;
 mod payload;
-mod produce;
+mod process;
 mod report;
+pub mod run;
+mod run_command;
+pub mod scenario;
+mod shortcuts;
+mod stats;
 mod target;
+mod targets;
+
+pub use process::Process;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use odradek_client::ClientError;
@@ -23,7 +35,7 @@ use std::process::ExitCode;
 /// Measure a broker
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  odradek bench produce --rate 2000 --acks all --partitions 16 --duration 30\n  \
-    odradek bench produce --saturate --connections 32 --in-flight 4 --batch-bytes 15872 --pin-core 1\n  \
+    odradek bench run benches/scenarios/tiny.toml\n  odradek bench produce --saturate --connections 32 --in-flight 4 --batch-bytes 15872 --pin-core 1\n  \
     odradek bench fetch --connections 2 --duration 30\n  odradek bench audit --topic odradek-bench")]
 struct BenchArgs {
     #[command(subcommand)]
@@ -32,12 +44,20 @@ struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
+    /// Run a scenario file
+    Run(run_command::RunArgs),
+    /// Run a scenario against several targets in turns and say what differs
+    Compare(compare::CompareArgs),
+    /// Compare two git revisions of Odradek; exit code 1 when the second is worse
+    Regress(compare::RegressArgs),
+    /// Measure what this machine can do: loopback, memory, CRC, disk
+    Limits(limits::LimitsArgs),
     /// Send Produce requests, at a rate or as fast as they are answered
-    Produce(produce::ProduceArgs),
-    /// Fetch as fast as the broker answers, from the beginning again and again or only at the tail
-    Fetch(fetch::FetchArgs),
+    Produce(shortcuts::ProduceArgs),
+    /// Fetch as fast as the broker answers, from the beginning again and again
+    Fetch(shortcuts::FetchArgs),
     /// Read what `produce` wrote and look for lost, doubled, reordered and damaged records
-    Audit(audit::AuditArgs),
+    Audit(shortcuts::AuditArgs),
 }
 
 /// Why a benchmark could not be run.
@@ -49,7 +69,9 @@ pub enum BenchError {
     Connection { address: String, reason: String },
     #[error("{0}")]
     Arguments(String),
-    #[error("standard output: {0}")]
+    #[error("{0}")]
+    Broker(String),
+    #[error("input or output: {0}")]
     Output(#[from] std::io::Error),
 }
 
@@ -68,9 +90,13 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         }
     };
     let outcome = match args.kind {
-        Kind::Produce(args) => produce::run(&args),
-        Kind::Fetch(args) => fetch::run(&args),
-        Kind::Audit(args) => audit::run(&args),
+        Kind::Run(args) => run_command::run(&args),
+        Kind::Compare(args) => compare::compare(&args),
+        Kind::Regress(args) => compare::regress(&args),
+        Kind::Limits(args) => limits::run(&args),
+        Kind::Produce(args) => shortcuts::produce(&args),
+        Kind::Fetch(args) => shortcuts::fetch(&args),
+        Kind::Audit(args) => shortcuts::audit(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,46 +1,52 @@
-//! The cluster and topic of a benchmark.
+//! The topics of a benchmark on a running cluster.
 
 use crate::BenchError;
-use clap::Args;
-use odradek_client::admin::NewTopic;
+use odradek_client::admin::{NewTopic, OffsetSpec};
+use odradek_client::consumer::IsolationLevel;
 use odradek_client::{ClientConfig, Cluster};
 use odradek_wire::ErrorCode;
+use std::collections::BTreeMap;
+use uuid::Uuid;
 
-/// Where to measure.
-#[derive(Debug, Clone, Args)]
-pub struct TargetArgs {
-    /// Brokers to start from, host:port, separated by commas.
-    #[arg(long, short = 'b', env = "ODRADEK_BOOTSTRAP", default_value = "localhost:9092", value_name = "HOST:PORT")]
-    pub bootstrap_server: String,
-    /// Topics, created when missing: NAME, or with --topics N, NAME-0 to NAME-(N-1).
-    #[arg(long, default_value = "odradek-bench")]
-    pub topic: String,
-    /// Number of topics.
-    #[arg(long, default_value_t = 1)]
-    pub topics: u32,
-    /// Partitions of each topic.
-    #[arg(long, short = 'p', default_value_t = 1)]
-    pub partitions: i32,
-    /// Replicas of each partition.
-    #[arg(long)]
-    pub replication_factor: Option<i16>,
-}
+/// Offsets by topic and partition.
+pub type Offsets = BTreeMap<(String, i32), i64>;
 
 /// A partition with its leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetPartition {
     pub topic: String,
+    pub topic_id: Uuid,
     pub partition: i32,
     pub leader: i32,
 }
 
-impl TargetArgs {
-    /// Connects, creates what is missing, and returns the partitions in order.
-    pub fn open(&self) -> Result<(Cluster, Vec<TargetPartition>), BenchError> {
-        if self.partitions < 1 || self.topics < 1 {
-            return Err(BenchError::Arguments("--topics and --partitions must be at least 1".to_owned()));
+impl TargetPartition {
+    pub fn key(&self) -> (String, i32) {
+        (self.topic.clone(), self.partition)
+    }
+}
+
+/// Topics to be measured.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    /// The name of one topic; with more, NAME-0 to NAME-(N-1).
+    pub name: String,
+    pub count: u32,
+    pub partitions: i32,
+    pub replication_factor: Option<i16>,
+}
+
+impl Topics {
+    fn names(&self) -> Vec<String> {
+        match self.count {
+            1 => vec![self.name.clone()],
+            n => (0..n).map(|i| format!("{}-{i}", self.name)).collect(),
         }
-        let mut cluster = Cluster::connect(ClientConfig::new(&self.bootstrap_server)?)?;
+    }
+
+    /// Connects, creates what is missing, and returns the partitions in order.
+    pub fn open(&self, config: ClientConfig) -> Result<(Cluster, Vec<TargetPartition>), BenchError> {
+        let mut cluster = Cluster::connect(config)?;
         let mut partitions = Vec::new();
         for name in self.names() {
             let topic = NewTopic {
@@ -64,26 +70,39 @@ impl TargetArgs {
             };
             if known.partitions.len() != self.partitions as usize {
                 return Err(BenchError::Arguments(format!(
-                    "topic {name} exists with {} partitions; give --partitions {} or another --topic",
+                    "topic {name} exists with {} partitions where {} were asked for; delete it or choose another name",
                     known.partitions.len(),
-                    known.partitions.len()
+                    self.partitions
                 )));
             }
             partitions.extend(known.partitions.iter().map(|p| TargetPartition {
                 topic: name.clone(),
+                topic_id: known.id,
                 partition: p.index,
                 leader: p.leader,
             }));
         }
         // A new partition's leader may need a moment: an answer to this shows that it serves.
-        crate::audit::ends(&mut cluster, &partitions)?;
+        ends(&mut cluster, &partitions)?;
         Ok((cluster, partitions))
     }
+}
 
-    fn names(&self) -> Vec<String> {
-        match self.topics {
-            1 => vec![self.topic.clone()],
-            n => (0..n).map(|i| format!("{}-{i}", self.topic)).collect(),
-        }
+/// Ends of the partitions now.
+pub fn ends(cluster: &mut Cluster, partitions: &[TargetPartition]) -> Result<Offsets, BenchError> {
+    offsets(cluster, partitions, OffsetSpec::Latest)
+}
+
+/// First offsets of the partitions.
+pub fn beginnings(cluster: &mut Cluster, partitions: &[TargetPartition]) -> Result<Offsets, BenchError> {
+    offsets(cluster, partitions, OffsetSpec::Earliest)
+}
+
+fn offsets(cluster: &mut Cluster, partitions: &[TargetPartition], spec: OffsetSpec) -> Result<Offsets, BenchError> {
+    let wanted: Vec<(String, i32, OffsetSpec)> = partitions.iter().map(|p| (p.topic.clone(), p.partition, spec)).collect();
+    let mut offsets = Offsets::new();
+    for (partition, result) in cluster.admin().list_offsets(&wanted, IsolationLevel::ReadUncommitted)? {
+        offsets.insert(partition, result?.offset);
     }
+    Ok(offsets)
 }

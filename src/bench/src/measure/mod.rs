@@ -1,0 +1,7 @@
+//! What a run measures: latencies by window and by second, counts, errors, and the generator itself.
+
+mod recorder;
+mod result;
+
+pub use recorder::{Kind, Recorder};
+pub use result::{AuditResult, BrokerUse, GeneratorUse, Machine, RunResult, Second, StepResult, Summary};

@@ -1,0 +1,128 @@
+//! `bench run`: a scenario file against a running cluster.
+
+use crate::report::{hdr, html, text};
+use crate::run::{Measured, Subject, measure};
+use crate::scenario::Scenario;
+use crate::targets::{Spec, StartArgs};
+use crate::{BenchError, limits, pin};
+use clap::Args;
+use odradek_client::ClientConfig;
+use std::path::PathBuf;
+
+/// Who is measured.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// Brokers to start from, host:port, separated by commas.
+    #[arg(
+        long,
+        short = 'b',
+        alias = "bootstrap-server",
+        env = "ODRADEK_BOOTSTRAP",
+        default_value = "localhost:9092",
+        value_name = "HOST:PORT"
+    )]
+    pub bootstrap: String,
+    /// Start this broker, measure it and stop it: odradek, odradek@REVISION, kafka[@VERSION].
+    #[arg(long, value_name = "TARGET")]
+    pub start: Option<String>,
+    /// With --start kafka: an fsync for each batch (flush.messages=1).
+    #[arg(long, requires = "start")]
+    pub durable: bool,
+    #[command(flatten)]
+    pub how: StartArgs,
+    /// Pin the load thread to this core.
+    #[arg(long)]
+    pub pin_core: Option<usize>,
+}
+
+impl TargetArgs {
+    fn spec(&self) -> Result<Spec, BenchError> {
+        match &self.start {
+            None => Ok(Spec::Address(self.bootstrap.clone())),
+            Some(text) => match Spec::parse(&format!("{text}{}", if self.durable { "+durable" } else { "" }))? {
+                Spec::Address(address) => Err(BenchError::Arguments(format!("--start {address}: to measure what runs, use --bootstrap"))),
+                spec => Ok(spec),
+            },
+        }
+    }
+}
+
+/// Where results go.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// The result as JSON: into FILE, or on standard output instead of the table.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
+    /// Percentiles and intervals for HdrHistogram's tools: PREFIX-produce.hgrm, PREFIX-produce.hlog and so on.
+    #[arg(long, value_name = "PREFIX")]
+    pub hdr: Option<PathBuf>,
+    /// One page with table and plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// No line for each second.
+    #[arg(long, short = 'q')]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The scenario; benches/scenarios has some.
+    file: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Name of the topics instead of the scenario's.
+    #[arg(long)]
+    topic: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub fn run(args: &RunArgs) -> Result<bool, BenchError> {
+    let scenario = Scenario::load(&args.file)?;
+    run_scenario(&scenario, &args.target, args.topic.as_deref(), &args.output)
+}
+
+/// Runs, shows and saves.
+pub fn run_scenario(scenario: &Scenario, target: &TargetArgs, topic: Option<&str>, output: &OutputArgs) -> Result<bool, BenchError> {
+    let spec = target.spec()?;
+    let started = target.how.start(&spec)?;
+    // Only now: a broker inherits the CPUs of the thread that starts it.
+    pin(target.pin_core)?;
+    let bootstrap = started.as_ref().map_or(&target.bootstrap, |s| &s.bootstrap);
+    let process = started.as_ref().map(|s| &s.process);
+    let subject = Subject { name: spec.name(), config: ClientConfig::new(bootstrap)?, process };
+    let mut measured = measure(scenario, &subject, topic, &mut |second, offered| {
+        if !output.quiet {
+            eprintln!("{}", text::progress(second, offered));
+        }
+    })?;
+    if let Some(limits) = limits::known(&target.how.cache()) {
+        measured.result.limits = limits::shares(&measured.result, &limits);
+    }
+    show(&measured, output)?;
+    Ok(measured.result.is_clean())
+}
+
+fn show(measured: &Measured, output: &OutputArgs) -> Result<(), BenchError> {
+    let json = || serde_json::to_string_pretty(&measured.result).expect("plain numbers and text");
+    match output.json.as_deref() {
+        Some(path) if path.as_os_str() == "-" => println!("{}", json()),
+        Some(path) => {
+            save(path, json().as_bytes())?;
+            print!("{}", text::table(&measured.result));
+        }
+        None => print!("{}", text::table(&measured.result)),
+    }
+    if let Some(prefix) = &output.hdr {
+        hdr::write(&measured.recorder, prefix)?;
+    }
+    if let Some(path) = &output.html {
+        save(path, html::page(&measured.result, &measured.recorder).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes a file of results.
+pub fn save(path: &std::path::Path, content: &[u8]) -> Result<(), BenchError> {
+    std::fs::write(path, content).map_err(|e| BenchError::Broker(format!("{}: cannot be written: {e}", path.display())))
+}
