@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
-use crate::{flusher, retention, segment_files, state_file};
+use crate::{compaction, flusher, retention, segment_files, state_file};
 use futures_util::future::join_all;
 use odradek_log::checkpoint;
 use odradek_log::producer_state::snapshot;
@@ -34,7 +34,14 @@ pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
     if let Some(error) = &*shared.failed.borrow() {
         return Err(error.clone());
     }
-    retention::unlink_all(shared).await;
+    while shared.compaction.running.get() > 0 {
+        let stopped = shared.stopped.listen();
+        if shared.compaction.running.get() == 0 {
+            break;
+        }
+        stopped.await;
+    }
+    compaction::offsets::write(shared).await;
     flusher::flush_all(shared).await?;
     let partitions = shared.sorted_partitions();
     let touched: Vec<_> = partitions.iter().filter(|partition| partition.touched.get() || partition.padded.get()).collect();
@@ -45,7 +52,10 @@ pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
     }
     let clean =
         partitions.iter().all(|partition| *partition.health.borrow() == PartitionHealth::Online) && shared.retained.borrow().is_empty();
-    state_file::write(shared, &state_file::collect(shared, clean)).await
+    state_file::write(shared, &state_file::collect(shared, clean)).await?;
+    retention::unlink_all(shared).await;
+    compaction::swap::unlink_all(shared).await;
+    Ok(())
 }
 
 /// Brings a partition's directory into the state in which Kafka leaves one.

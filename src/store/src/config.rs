@@ -1,5 +1,6 @@
 //! Settings of a shard's store. Every bound has a name here.
 
+use crate::compaction::CompactionConfig;
 use futures_util::future::LocalBoxFuture;
 use odradek_base::{ShardId, TopicPartition};
 use odradek_log::LogConfig;
@@ -66,6 +67,7 @@ pub struct StoreConfig {
     pub disk_reserve_bytes: u64,
     /// Time between two rewrites of the state file, which bounds what an unclean start has to check.
     pub state_interval: Duration,
+    pub compaction: CompactionConfig,
 }
 
 impl Default for StoreConfig {
@@ -89,6 +91,7 @@ impl Default for StoreConfig {
             flush_age: Duration::from_secs(30),
             disk_reserve_bytes: 0,
             state_interval: Duration::from_secs(60),
+            compaction: CompactionConfig::default(),
         }
     }
 }

@@ -23,6 +23,8 @@ struct Files {
     /// By the last use.
     by_age: BTreeMap<u64, Rc<Path>>,
     clock: u64,
+    /// Counts the calls of `forget`: a file that was opened meanwhile may be of the old name.
+    forgotten: u64,
 }
 
 impl FileCache {
@@ -39,6 +41,7 @@ impl FileCache {
         if let Some(file) = self.files.borrow_mut().find(path) {
             return Ok((file, false));
         }
+        let forgotten = self.files.borrow().forgotten;
         let existing = OpenOptions { read: true, write: true, ..OpenOptions::default() }.direct(direct);
         let (file, created) = match ring.open(path, existing).await {
             Ok(file) => (file, false),
@@ -48,12 +51,18 @@ impl FileCache {
             }
             Err(error) => return Err(StoreError::io("open", path, error)),
         };
-        self.files.borrow_mut().keep(path, file.clone(), self.files_max);
+        let mut files = self.files.borrow_mut();
+        if files.forgotten == forgotten {
+            files.keep(path, file.clone(), self.files_max);
+        }
+        drop(files);
         Ok((file, created))
     }
 
     pub fn forget(&self, path: &Path) {
-        self.files.borrow_mut().forget(path);
+        let mut files = self.files.borrow_mut();
+        files.forgotten += 1;
+        files.forget(path);
     }
 
     /// Closes everything below a directory.

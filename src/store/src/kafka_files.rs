@@ -22,14 +22,24 @@ pub fn space(path: &Path) -> io::Result<Space> {
     Ok(Space { total_bytes: stat.f_blocks * stat.f_frsize, usable_bytes: stat.f_bavail * stat.f_frsize })
 }
 
-/// Writes `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `replication-offset-checkpoint` and, when all shards stopped cleanly,
+/// Writes `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `replication-offset-checkpoint`,
+/// `cleaner-offset-checkpoint` and, when all shards stopped cleanly,
 /// `.kafka_cleanshutdown` into each of `log_dirs`. Blocking; for the main thread, after the shards have ended.
 pub fn write_kafka_checkpoints(log_dirs: &[PathBuf]) -> io::Result<()> {
     let Some(first) = log_dirs.first() else { return Ok(()) };
     let mut clean = true;
     let mut rows: BTreeMap<usize, BTreeMap<(String, PartitionIndex), PartitionState>> = BTreeMap::new();
+    let mut cleaned: BTreeMap<(String, PartitionIndex), Offset> = BTreeMap::new();
     for entry in std::fs::read_dir(first)? {
         let entry = entry?;
+        if entry.file_name().to_str().is_some_and(crate::compaction::offsets::is_offsets_file) {
+            let rows = checkpoint::decode_offsets(&String::from_utf8_lossy(&std::fs::read(entry.path())?)).unwrap_or_default();
+            for (topic, partition, offset) in rows {
+                // A shard that is gone may have left an older file; to compact again costs nothing but time.
+                let known = cleaned.entry((topic, partition)).or_insert(offset);
+                *known = (*known).min(offset);
+            }
+        }
         if !entry.file_name().to_str().is_some_and(crate::state_file::is_state_file) {
             continue;
         }
@@ -61,6 +71,7 @@ pub fn write_kafka_checkpoints(log_dirs: &[PathBuf]) -> io::Result<()> {
             state.segments.first().filter(|first| first.base_offset < state.log_start).map(|_| state.log_start)
         })?;
         write(names::HIGH_WATERMARKS, &|state| Some(state.high_watermark))?;
+        write(names::CLEANER_OFFSETS, &|state| cleaned.get(&(state.topic.clone(), state.partition.partition)).copied())?;
         if clean {
             replace(&directory.join(names::CLEAN_SHUTDOWN), &checkpoint::encode_clean_shutdown())?;
         }

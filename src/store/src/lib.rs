@@ -21,6 +21,7 @@ mod buffer_pool;
 mod byte_gate;
 mod close;
 mod commit;
+mod compaction;
 mod config;
 mod create;
 mod delete;
@@ -53,6 +54,7 @@ mod stats;
 mod store;
 mod strand;
 
+pub use compaction::{Compacted, CompactionConfig};
 pub use config::{DirectIo, PartitionSpec, StoreConfig, Unlinker};
 pub use error::{AppendError, DeleteRecordsError, ReadError, StoreError};
 pub use kafka_files::{Space, space, write_kafka_checkpoints};

@@ -157,6 +157,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         cold_buffers: BufferPool::new(reader::BUFFER_BYTES, config.read_ahead_bytes),
         read_ahead: ReadAhead::new(config.read_ahead_bytes),
         counters: Counters::default(),
+        compaction: crate::compaction::Compaction::default(),
         unlinks: RefCell::new(BTreeSet::new()),
         retained: RefCell::new(Vec::new()),
         offline: Offline::new(offline),
@@ -169,6 +170,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     });
     shared.stranded.find(&ring, &journal_dir, shared.config.shard).await?;
     open_partitions(&shared, &found, clean, owned, &mut rng, &mut report).await?;
+    crate::compaction::offsets::load(&shared).await;
     let mut replaying = Replaying { found: &found, present: Present::default(), homeless: Homeless::default(), report: &mut report };
     replay_stranded(&shared, plan.blocks.first().map_or(last, |block| block.sequence), &mut replaying).await?;
     if !is_planted(Mistake::NoReplay) {
@@ -184,6 +186,8 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     // From now on the directory is not clean; must be known before the first append.
     let state = state_file::collect(&shared, false);
     state_file::write(&shared, &state).await?;
+    // What a compaction replaced was needed to tell old state from new.
+    crate::retention::unlink_all(&shared).await;
     for (index, directory) in shared.config.log_dirs.iter().enumerate() {
         if shared.offline.is_online(index) {
             segment_files::remove(&ring, &directory.join(names::CLEAN_SHUTDOWN)).await?;
@@ -433,6 +437,7 @@ fn take_recovered(
             report.batches_checked += repairs.batches_checked;
             report.bytes_checked += repairs.bytes_checked;
             report.truncated.extend(repairs.truncated);
+            shared.unlinks.borrow_mut().extend(repairs.replaced);
             insert(shared, &spec, directory, log);
         }
         // It may lie in a directory that is offline (`LogManager.getOrCreateLog`).

@@ -1,5 +1,6 @@
 //! The handle of a partition.
 
+use crate::compaction::{self, Compacted};
 use crate::error::{AppendError, DeleteRecordsError, ReadError, StoreError};
 use crate::reader;
 use crate::relocate::{self, AlterLogDirError, FutureReplica};
@@ -243,6 +244,11 @@ impl Partition {
     /// Deletes segments that retention no longer wants and forgets expired producers. Returns the bytes freed.
     pub async fn run_retention(&self, now: Timestamp) -> Result<u64, StoreError> {
         retention::run(&self.shared, &self.partition, now).await
+    }
+
+    /// Compacts the log when it is due (`cleanup.policy=compact`). `None` when it is not, or somebody else is at it.
+    pub async fn run_compaction(&self, now: Timestamp) -> Result<Option<Compacted>, StoreError> {
+        compaction::run(&self.shared, &self.partition, now).await
     }
 
     /// Takes effect with the next append, flush or retention run.

@@ -85,24 +85,26 @@ pub(crate) async fn read(
     let mut from = from;
     loop {
         let directory = partition.path.directory();
-        let known = shared.read_ahead.place(partition.tp, from);
         let (stretch, sequential) = match in_memory_or_coming(shared, partition, from).await {
             Some(stretch) => (Some(stretch), true),
-            None => match read_stretch(shared, partition, from, known, max_bytes).await {
-                Ok(stretch) => (stretch, known.is_some()),
-                Err(error) => {
-                    // Retention may have taken the segment away while it was looked up.
-                    check_range(partition, from)?;
-                    if partition.path.directory() != directory {
-                        // It was moved to another log directory meanwhile.
-                        continue;
+            None => {
+                let known = shared.read_ahead.place(partition.tp, from);
+                match read_stretch(shared, partition, from, known, max_bytes).await {
+                    Ok(stretch) => (stretch, known.is_some()),
+                    Err(error) => {
+                        // Retention may have taken the segment away while it was looked up.
+                        check_range(partition, from)?;
+                        if partition.path.directory() != directory {
+                            // It was moved to another log directory meanwhile.
+                            continue;
+                        }
+                        if let ReadError::Io(error) = &error {
+                            shared.read_failed(partition, error);
+                        }
+                        return Err(error);
                     }
-                    if let ReadError::Io(error) = &error {
-                        shared.read_failed(partition, error);
-                    }
-                    return Err(error);
                 }
-            },
+            }
         };
         let Some(stretch) = stretch else {
             // Nothing at or after `from` in its segment: compaction or retention took it. Go on in the next one.
@@ -150,7 +152,9 @@ fn read_on(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, from: Offset) {
     let (shared, partition) = (shared.clone(), partition.clone());
     shared.ring.clone().spawn(async move {
         // Whoever comes for it and finds that it failed reads for itself, and learns why.
-        let _ = read_stretch(&shared, &partition, from, Some(place), READ_BYTES_MAX).await;
+        if let Some(place) = next_place(&shared, &partition, from) {
+            let _ = read_stretch(&shared, &partition, from, Some(place), READ_BYTES_MAX).await;
+        }
         shared.read_ahead.end(partition.tp, from, bytes);
     });
 }
@@ -272,6 +276,26 @@ async fn source_of(
 
 /// Reads the batches around `from`: whole ones, the first of them at or before `from`. `None` when the segment has nothing from there on.
 async fn read_stretch(
+    shared: &Shared,
+    partition: &PartitionShared,
+    from: Offset,
+    known: Option<Place>,
+    max_bytes: usize,
+) -> Result<Option<Stretch>, ReadError> {
+    let known_in = shared.read_ahead.generation();
+    loop {
+        let compacted = partition.compaction.settled().await;
+        // A place is known of the segments as they were.
+        let known = known.filter(|_| shared.read_ahead.generation() == known_in);
+        let result = read_stretch_once(shared, partition, from, known, max_bytes).await;
+        // A compaction changed the files under the read: look the place up again.
+        if partition.compaction.is_current(compacted) {
+            return result;
+        }
+    }
+}
+
+async fn read_stretch_once(
     shared: &Shared,
     partition: &PartitionShared,
     from: Offset,

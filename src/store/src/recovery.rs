@@ -4,6 +4,7 @@
 //! the first thing that is no batch ends the log, the file is cut there and the indexes are rebuilt. What was acknowledged beyond that is in
 //! the journal. A log that ends *below* its recovery point has lost flushed records: that is damage, and the partition stays closed.
 
+use crate::compaction::swap;
 use crate::error::StoreError;
 use crate::foreign::Known;
 use crate::segment_files;
@@ -37,6 +38,8 @@ pub struct Repairs {
     /// Batches that were checked.
     pub batches_checked: u64,
     pub bytes_checked: u64,
+    /// Files of segments that a compaction replaced: to be unlinked once the state file is written.
+    pub replaced: Vec<PathBuf>,
 }
 
 /// Opens the directory at `path`. `state`: what the shard's state file says of it; `known_outside`: what counts without one.
@@ -53,6 +56,8 @@ pub(crate) async fn recover(
 ) -> Result<(PartitionLog, Repairs), StoreError> {
     let mut repairs = Repairs::default();
     let files = list(ring, path).await?;
+    let compacted: Vec<Offset> = files.replaced.iter().map(|(base, _)| *base).collect();
+    repairs.replaced = files.replaced.iter().map(|(_, path)| path.clone()).collect();
     let recovery_point = match state {
         Some(state) => state.flushed,
         // A directory of a broker that stopped cleanly has nothing to check.
@@ -77,6 +82,7 @@ pub(crate) async fn recover(
         let next_base = bases.get(at + 1).copied();
         let complete = next_base.is_some_and(|next| next <= recovery_point);
         if complete
+            && !compacted.contains(base)
             && let Some(known) = known.get(base)
             && files_are_whole(ring, path, known).await?
         {
@@ -148,14 +154,27 @@ async fn files_are_whole(ring: &Ring, path: &Path, known: &odradek_log::state::S
 struct Listing {
     segments: BTreeSet<Offset>,
     transaction_indexes: BTreeSet<Offset>,
+    /// Old logs of segments that a compaction replaced: what the state file says of these may be older.
+    replaced: Vec<(Offset, PathBuf)>,
 }
 
-/// The segments in a directory. Files that wait to be deleted or were never finished are removed.
+/// The segments in a directory. Swaps that were begun are completed; files that wait to be deleted or were never finished are removed.
 async fn list(ring: &Ring, path: &Path) -> Result<Listing, StoreError> {
-    let entries = ring.read_dir(path).await.map_err(|error| StoreError::io("list", path, error))?;
+    let read = async || ring.read_dir(path).await.map_err(|error| StoreError::io("list", path, error));
+    let mut entries = read().await?;
+    if entries.iter().any(|entry| entry.name.ends_with(".swap"))
+        && swap::complete(ring, path, &entries, async |path, base| end_of_file(ring, path, base).await).await?
+    {
+        entries = read().await?;
+    }
     let mut found = Listing::default();
+    let there = |name: &str| entries.iter().any(|entry| entry.name == name);
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
-        if entry.name.ends_with(".deleted") || entry.name.ends_with(".cleaned") || entry.name.ends_with(".tmp") {
+        if let Some((base, "log.deleted")) = names::parse_segment_file(&entry.name)
+            && there(&names::segment_file(base, names::LOG))
+        {
+            found.replaced.push((base, path.join(&entry.name)));
+        } else if entry.name.ends_with(".deleted") || entry.name.ends_with(".cleaned") || entry.name.ends_with(".tmp") {
             crate::segment_files::remove(ring, &path.join(&entry.name)).await?;
         } else {
             match names::parse_segment_file(&entry.name) {
@@ -166,6 +185,17 @@ async fn list(ring: &Ring, path: &Path) -> Result<Listing, StoreError> {
         }
     }
     Ok(found)
+}
+
+/// Offset after the last batch of a file; `base` when it has none.
+async fn end_of_file(ring: &Ring, path: &Path, base: Offset) -> Result<Offset, StoreError> {
+    let file = ring.open(path, OpenOptions::READ).await.map_err(|error| StoreError::io("open", path, error))?;
+    let length = file.len().await.map_err(|error| StoreError::io("inspect", path, error))?;
+    let (mut reader, mut end) = (SegmentReader::new(&file, 0, length), base);
+    while let Some(batch) = reader.next(end, false).await.map_err(|error| StoreError::io("read", path, error))? {
+        end = BatchView::parse(&batch).map_or(end, |view| view.next_offset());
+    }
+    Ok(end)
 }
 
 async fn remove_segment(ring: &Ring, path: &Path, base: Offset) -> Result<(), StoreError> {
@@ -267,13 +297,7 @@ async fn check_segment(
     let mut expected = base;
     while let Some(batch) = reader.next(expected, true).await.map_err(|error| io("read", error))? {
         let Ok(view) = BatchView::parse(&batch) else { break };
-        let summary = BatchSummary {
-            base_offset: view.base_offset(),
-            last_offset: view.last_offset(),
-            max_timestamp: view.max_timestamp(),
-            bytes: view.total_bytes() as u32,
-        };
-        segment.append(&summary, config);
+        segment.append(&BatchSummary::of(&view), config);
         expected = view.next_offset();
         repairs.batches_checked += 1;
         repairs.bytes_checked += view.total_bytes() as u64;

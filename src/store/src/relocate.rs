@@ -106,7 +106,13 @@ pub(crate) fn begin(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, path: 
     let this = Rc::new(Move { to, copied_bytes: Cell::new(0), copied: Cell::new(start), cancelled: Cell::new(false) });
     *partition.moving.borrow_mut() = Some(this.clone());
     let (shared, partition) = (shared.clone(), partition.clone());
-    shared.ring.clone().spawn(async move { run(&shared, &partition, &this).await });
+    shared.ring.clone().spawn(async move {
+        // Retention or compaction is renaming files.
+        while partition.retaining.get() {
+            shared.ring.sleep(std::time::Duration::from_millis(2)).await;
+        }
+        run(&shared, &partition, &this).await;
+    });
     Ok(())
 }
 

@@ -11,9 +11,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a file that waits to be unlinked is called (`LogFileUtils.DELETED_FILE_SUFFIX`).
-const DELETED_SUFFIX: &str = "deleted";
-
 /// Moves the log start durably: the journal carries it until the state file does.
 pub(crate) async fn delete_records(partition: &Partition, before: Offset) -> Result<Offset, DeleteRecordsError> {
     let shared = &partition.shared;
@@ -61,7 +58,8 @@ pub(crate) async fn run(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, no
     let bytes = removed.iter().map(|segment| segment.bytes).sum();
     tracing::info!(partition = %partition.tp, topic = %partition.topic_name, segments = removed.len(), bytes, log_start = %partition.log.borrow().marks().log_start.offset(), "retention deleted segments");
     partition.retaining.set(true);
-    let renamed = match hold_place(shared, partition).await {
+    let first = partition.log.borrow().segments().first().map(|segment| segment.base_offset).unwrap_or_default();
+    let renamed = match hold_place(shared, partition, first).await {
         Ok(()) => rename_files(shared, partition, &removed).await,
         Err(error) => Err(error),
     };
@@ -98,16 +96,18 @@ pub(crate) async fn unlink_all(shared: &Shared) {
     }
 }
 
-/// The remaining log must have a file that says where it begins before the others go; otherwise a crash would leave a log that ends below its
+/// The log must have a file that says where its segment `base` begins before the segments below it go; otherwise a crash would leave a log that ends below its
 /// recovery point.
-async fn hold_place(shared: &Shared, partition: &PartitionShared) -> Result<(), StoreError> {
-    let first = {
+pub(crate) async fn hold_place(shared: &Shared, partition: &PartitionShared, base: Offset) -> Result<(), StoreError> {
+    let empty = {
         let log = partition.log.borrow();
-        log.segments().first().filter(|segment| segment.flushed_bytes == 0).map(|segment| segment.base_offset)
+        log.segment_by_base(base).and_then(|at| log.segments().get(at)).is_some_and(|segment| segment.flushed_bytes == 0)
     };
-    let Some(first) = first else { return Ok(()) };
+    if !empty {
+        return Ok(());
+    }
     let direct = shared.direct.get(partition.path.directory()).copied().unwrap_or(false);
-    let (_, created) = shared.files.open(&shared.ring, &segment_files::log_path(partition, first), direct, true).await?;
+    let (_, created) = shared.files.open(&shared.ring, &segment_files::log_path(partition, base), direct, true).await?;
     if created {
         shared.ring.sync_dir(&partition.path).await.map_err(|error| StoreError::io("flush", &partition.path, error))?;
     }
@@ -120,7 +120,7 @@ async fn rename_files(shared: &Shared, partition: &PartitionShared, segments: &[
         for extension in [names::LOG, names::INDEX, names::TIME_INDEX, names::TRANSACTION_INDEX, names::SNAPSHOT] {
             let path = partition.path.join(names::segment_file(segment.base_offset, extension));
             shared.files.forget(&path);
-            let to = partition.path.join(names::segment_file(segment.base_offset, &format!("{extension}.{DELETED_SUFFIX}")));
+            let to = partition.path.join(names::segment_file(segment.base_offset, &format!("{extension}.{}", names::DELETED)));
             match shared.ring.rename(&path, &to).await {
                 Ok(()) => renamed.push(to),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

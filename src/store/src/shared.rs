@@ -2,6 +2,8 @@
 
 use crate::buffer_pool::BufferPool;
 use crate::byte_gate::ByteGate;
+use crate::compaction::Compaction;
+use crate::compaction::swap::PartitionCompaction;
 use crate::config::StoreConfig;
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
@@ -53,12 +55,13 @@ pub(crate) struct PartitionShared {
     pub queued: Cell<bool>,
     /// A flush is under way; one at a time.
     pub flushing: Cell<bool>,
-    /// Retention is renaming files; oldest first, so that a crash in between leaves no gap.
+    /// Retention or compaction is renaming files; oldest first, so that a crash in between leaves no gap.
     pub retaining: Cell<bool>,
     /// No flush may begin: the last part of the partition is being moved.
     pub held: Cell<bool>,
     /// It is being moved to another log directory.
     pub moving: RefCell<Option<Rc<Move>>>,
+    pub compaction: PartitionCompaction,
     /// The active segment's file is longer than its content.
     pub padded: Cell<bool>,
     /// What was pending when it went offline is in a file of its own and no longer held in the journal.
@@ -82,6 +85,7 @@ impl PartitionShared {
             retaining: Cell::new(false),
             held: Cell::new(false),
             moving: RefCell::new(None),
+            compaction: PartitionCompaction::default(),
             padded: Cell::new(false),
             stranded: Cell::new(false),
             touched: Cell::new(false),
@@ -183,6 +187,7 @@ pub(crate) struct Shared {
     pub cold_buffers: BufferPool,
     pub read_ahead: ReadAhead,
     pub counters: Counters,
+    pub compaction: Compaction,
     /// Files that wait to be unlinked.
     pub unlinks: RefCell<BTreeSet<PathBuf>>,
     /// What the state file says of partitions that could not be opened; it is kept.

@@ -118,6 +118,9 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
         partition.touched.set(false);
     }
     let mut state = collect(shared, false);
+    let collected = &shared.compaction.state_collected;
+    collected.set(collected.get() + 1);
+    let collected = collected.get();
     let appended = state
         .partitions
         .iter()
@@ -142,6 +145,7 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
             shared.room.set_state_full(false);
             shared.state_requests.done.set(number);
             shared.state_requests.written.notify_all();
+            shared.compaction.state_written.set(collected);
             shared.release_journal();
         }
         Err(error) => {

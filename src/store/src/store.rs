@@ -1,5 +1,6 @@
 //! The handle of a shard's store.
 
+use crate::compaction::{self, Compacted};
 use crate::config::{PartitionSpec, StoreConfig};
 use crate::error::StoreError;
 use crate::open::{self, RecoveryReport};
@@ -103,6 +104,11 @@ impl Store {
     /// be under way. After all shards of a node have closed, [`crate::write_kafka_checkpoints`] makes the directories ready for Kafka.
     pub async fn close(self) -> Result<(), StoreError> {
         close::close(&self.shared).await
+    }
+
+    /// Compacts the log of this shard that needs it most. `None` when none does.
+    pub async fn run_compaction(&self) -> Result<Option<Compacted>, StoreError> {
+        compaction::run_filthiest(&self.shared).await
     }
 
     pub fn stats(&self) -> StoreStats {

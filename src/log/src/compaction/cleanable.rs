@@ -82,8 +82,7 @@ mod tests {
             .map(|i| {
                 let mut segment = Segment::new(Offset(i * 10), Timestamp(0));
                 let last_offset = Offset(i * 10 + 9);
-                let batch =
-                    BatchSummary { base_offset: Offset(i * 10), last_offset, max_timestamp: Timestamp(1 + i * 1000), bytes: 100 };
+                let batch = BatchSummary { base_offset: Offset(i * 10), last_offset, max_timestamp: Timestamp(1 + i * 1000), bytes: 100 };
                 segment.append(&batch, &LogConfig::default());
                 segment.flushed_bytes = 100;
                 segment
@@ -105,7 +104,12 @@ mod tests {
             ("everything was compacted", Some(40), |_, _, _| {}, None),
             ("a checkpoint beyond the end is of another log", Some(51), |_, _, _| {}, Some((0, 40, 0, 400, false))),
             ("not below the log start", Some(5), |marks, _, _| marks.log_start = LogStart(Offset(12)), Some((12, 40, 100, 300, false))),
-            ("not beyond an open transaction", None, |marks, _, _| marks.last_stable = LastStable(Offset(29)), Some((0, 20, 0, 200, false))),
+            (
+                "not beyond an open transaction",
+                None,
+                |marks, _, _| marks.last_stable = LastStable(Offset(29)),
+                Some((0, 20, 0, 200, false)),
+            ),
             (
                 "not beyond the high watermark",
                 None,
@@ -126,8 +130,18 @@ mod tests {
             ),
             ("not what is too young", None, |_, config, _| config.min_compaction_lag_ms = 2000, Some((0, 30, 0, 300, false))),
             ("all are too young", None, |_, config, _| config.min_compaction_lag_ms = 9000, None),
-            ("the oldest dirty record waited too long", None, |_, config, _| config.max_compaction_lag_ms = 4500, Some((0, 40, 0, 400, true))),
-            ("only dirty ones count for that", Some(10), |_, config, _| config.max_compaction_lag_ms = 4500, Some((10, 40, 100, 300, false))),
+            (
+                "the oldest dirty record waited too long",
+                None,
+                |_, config, _| config.max_compaction_lag_ms = 4500,
+                Some((0, 40, 0, 400, true)),
+            ),
+            (
+                "only dirty ones count for that",
+                Some(10),
+                |_, config, _| config.max_compaction_lag_ms = 4500,
+                Some((10, 40, 100, 300, false)),
+            ),
             ("the policy is delete", None, |_, config, _| config.cleanup.compact = false, None),
         ];
         for (name, checkpoint, change, expected) in table {

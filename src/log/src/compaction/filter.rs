@@ -87,8 +87,16 @@ pub struct BatchClean {
 
 #[derive(Debug)]
 enum Phase {
-    Look { stream: RecordStream, kept: usize, dropped: usize, tombstones: bool },
-    Write { stream: RecordStream, rewrite: Option<Rewrite> },
+    Look {
+        stream: RecordStream,
+        kept: usize,
+        dropped: usize,
+        tombstones: bool,
+    },
+    Write {
+        stream: RecordStream,
+        rewrite: Option<Box<Rewrite>>,
+    },
     /// No record stays.
     Emptied,
     Done(Cleaned),
@@ -149,7 +157,7 @@ impl BatchClean {
                 } else {
                     let horizon = needs_horizon.then(|| Timestamp(filter.now.get().saturating_add(filter.delete_retention_ms)));
                     let stream = RecordStream::new(&self.batch, DECOMPRESSED_BYTES_MAX)?;
-                    Phase::Write { stream, rewrite: Some(Rewrite::new(&view, horizon)?) }
+                    Phase::Write { stream, rewrite: Some(Box::new(Rewrite::new(&view, horizon)?)) }
                 }
             }
             Phase::Write { stream, rewrite } => {

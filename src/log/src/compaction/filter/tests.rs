@@ -179,12 +179,8 @@ fn aborted_records_go_and_markers_follow() {
         marker(5, 1, false),
         marker(6, 2, true),
     ];
-    let aborted = [AbortedTransaction {
-        producer_id: ProducerId(1),
-        first_offset: Offset(2),
-        last_offset: Offset(5),
-        last_stable_offset: Offset(4),
-    }];
+    let aborted =
+        [AbortedTransaction { producer_id: ProducerId(1), first_offset: Offset(2), last_offset: Offset(5), last_stable_offset: Offset(4) }];
     let none = ProducerState::default();
     let pass = |log: &[Bytes], now| clean(log, index(log, 0, 1 << 16, &aborted), &aborted, &none, now);
     let first = pass(&log, 100);
