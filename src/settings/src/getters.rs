@@ -59,6 +59,11 @@ impl Settings {
         self.text(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
     }
 
+    /// A number with a fraction by Kafka's name.
+    pub fn decimal(&self, name: &str) -> Option<f64> {
+        self.text(name).and_then(|text| text.parse().ok())
+    }
+
     /// A boolean by Kafka's name.
     pub fn flag(&self, name: &str) -> bool {
         self.text(name) == Some("true")
@@ -98,6 +103,9 @@ impl Settings {
         group_consumer_session_timeout_ms: i32 = "group.consumer.session.timeout.ms";
         group_max_size: i32 = "group.max.size";
         group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms";
+        log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms";
+        log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size";
+        log_cleaner_io_buffer_size: u32 = "log.cleaner.io.buffer.size";
         log_retention_check_interval_ms: u64 = "log.retention.check.interval.ms";
         max_connections: u32 = "max.connections";
         max_connections_per_ip: u32 = "max.connections.per.ip";

@@ -17,6 +17,7 @@
 
 mod answer;
 mod background_jobs;
+mod compaction;
 pub mod config;
 mod connection;
 mod controller;

@@ -100,6 +100,7 @@ async fn begin(shard: &Rc<Shard>, cluster_id: &str) -> Result<(RecoveryReport, V
         await_others(shard).await;
     }
     shard.ring.spawn(retention(shard.clone()));
+    shard.ring.spawn(crate::compaction::run(shard.clone()));
     let listeners = shard.listen().map_err(|(address, error)| StartError::Listen { address, error })?;
     Ok((recovery, listeners))
 }
@@ -254,6 +255,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         tail_cache_bytes: settings.tail_cache_bytes() as u64,
         unflushed_bytes_max: settings.unflushed_bytes_max() as u64,
         open_files_max: config.open_files_max,
+        compaction: crate::compaction::config(config),
         read_ahead_bytes: settings.read_ahead_bytes(),
         disk_reserve_bytes: settings.disk_reserve_bytes(),
         ..StoreConfig::default()
