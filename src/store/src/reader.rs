@@ -98,9 +98,7 @@ pub(crate) async fn read(
                             // It was moved to another log directory meanwhile.
                             continue;
                         }
-                        if let ReadError::Io(error) = &error {
-                            shared.read_failed(partition, error);
-                        }
+                        told(shared, partition, &error);
                         return Err(error);
                     }
                 }
@@ -128,6 +126,21 @@ pub(crate) async fn read(
             read_on(shared, partition, stretch.next_offset);
         }
         return Ok(data);
+    }
+}
+
+/// What a failed read says of the disk, for the log and for the health of the log directory.
+fn told(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, error: &ReadError) {
+    match error {
+        ReadError::Io(error) => shared.read_failed(partition, error),
+        // Readers ask again and again; the log has it once.
+        ReadError::Corrupt { path, position, reason } if shared.counters.corrupt(path, *position) => {
+            tracing::error!(
+                partition = %partition.tp, topic = %partition.topic_name, file = %path.display(), position,
+                "a record batch is damaged: readers get CORRUPT_MESSAGE there and may go on behind it: {reason}"
+            );
+        }
+        _ => {}
     }
 }
 
@@ -329,7 +342,11 @@ async fn read_stretch_once(
         if scanned.whole == 0 && bytes.len() as u64 >= source.end - source.position {
             return Err(corrupt(&source.path, source.position, "a batch reaches beyond the end of the segment"));
         }
-        source.position += scanned.whole as u64;
+        let next = source.position + scanned.whole as u64;
+        if next + scanned.need as u64 > source.end {
+            return Err(corrupt(&source.path, next, "a batch announces more bytes than the segment has"));
+        }
+        source.position = next;
         want = scanned.need.max(READ_BYTES_MAX);
     }
 }
@@ -350,7 +367,14 @@ async fn scan_stretch(shared: &Shared, bytes: &Bytes, from: Offset, source: &Sou
     let mut expected = source.segment;
     let mut start: Option<(usize, Offset)> = None;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        match scan::next(rest, expected, true) {
+        match scan::next(rest, expected, false) {
+            // What lies before is only passed over: a reader may go on behind damage.
+            Scan::Batch(batch) if batch.last_offset() >= from && !batch.crc_valid() => {
+                if start.is_some() {
+                    break;
+                }
+                return Err(corrupt(&source.path, source.position + at as u64, "the batch's CRC is wrong"));
+            }
             Scan::Batch(batch) => {
                 expected = batch.next_offset();
                 if batch.last_offset() >= from {
@@ -376,7 +400,6 @@ async fn scan_stretch(shared: &Shared, bytes: &Bytes, from: Offset, source: &Sou
 }
 
 fn corrupt(path: &Path, position: u64, reason: &str) -> ReadError {
-    tracing::error!(file = %path.display(), position, reason, "segment is damaged");
     ReadError::Corrupt { path: path.to_owned(), position, reason: reason.into() }
 }
 

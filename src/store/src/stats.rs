@@ -1,6 +1,8 @@
 //! What the store counted.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -12,7 +14,13 @@ pub(crate) struct Counters {
     cold_reads: Cell<u64>,
     cold_read_bytes: Cell<u64>,
     index_read_bytes: Cell<u64>,
+    corrupt_reads: Cell<u64>,
+    /// Damaged places that the log has already.
+    corrupt_places: RefCell<BTreeSet<(PathBuf, u64)>>,
 }
+
+/// Damaged places that are remembered.
+const CORRUPT_PLACES_MAX: usize = 1024;
 
 fn add(cell: &Cell<u64>, more: u64) {
     cell.set(cell.get() + more);
@@ -42,6 +50,13 @@ impl Counters {
         add(&self.index_read_bytes, bytes);
     }
 
+    /// A read found damage. Returns whether it is the first one there.
+    pub fn corrupt(&self, path: &Path, position: u64) -> bool {
+        add(&self.corrupt_reads, 1);
+        let mut places = self.corrupt_places.borrow_mut();
+        places.len() < CORRUPT_PLACES_MAX && places.insert((path.to_owned(), position))
+    }
+
     pub fn fill(&self, stats: &mut StoreStats) {
         stats.journal_blocks = self.journal_blocks.get();
         stats.journal_bytes_written = self.journal_bytes.get();
@@ -51,6 +66,8 @@ impl Counters {
         stats.cold_reads = self.cold_reads.get();
         stats.cold_read_bytes = self.cold_read_bytes.get();
         stats.index_read_bytes = self.index_read_bytes.get();
+        stats.corrupt_reads = self.corrupt_reads.get();
+        stats.corrupt_places = self.corrupt_places.borrow().len();
     }
 }
 
@@ -74,6 +91,9 @@ pub struct StoreStats {
     pub cold_read_bytes: u64,
     /// Read of index files, for lookups.
     pub index_read_bytes: u64,
+    /// Reads that found a damaged batch, and the places where they did.
+    pub corrupt_reads: u64,
+    pub corrupt_places: usize,
 }
 
 impl StoreStats {

@@ -256,3 +256,66 @@ fn a_failing_directory_takes_its_own_partitions_only() {
         run(&world, &ring, store.close()).expect("close");
     });
 }
+
+#[test]
+fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let config = small(Path::new("/data"));
+        let (ring, store, _) = open(&world, &config, 2);
+        let zero = put_many(&world, &ring, &store, 0, 0..20, 1_000);
+        let one = put_many(&world, &ring, &store, 1, 100..120, 1_000);
+        run(&world, &ring, store.close()).expect("close");
+        world.crash(HOST, CrashMode::Kill);
+        let log = Path::new("/data/orders-0/00000000000000000000.log");
+        let content = world.peek(HOST, log).expect("the segment");
+        let starts: Vec<u64> = odradek_wire::batch::batches(&content)
+            .map(|view| view.expect("whole").total_bytes() as u64)
+            .scan(0, |at, bytes| {
+                *at += bytes;
+                Some(*at - bytes)
+            })
+            .collect();
+        // Somewhere in what the CRC covers, or in the length.
+        let victim = 3 + (seed as usize * 5) % 14;
+        let within = if seed == 1 { 8 } else { 25 + seed * 97 };
+        assert!(world.flip_bit(HOST, log, starts[victim] + within, 3));
+
+        let (ring, store, _) = open(&world, &config, 2);
+        let partition = store.partition(tp(0)).expect("open");
+        let (before, damaged) = (zero[..victim].to_vec(), Offset(zero[victim].0));
+        let reading = partition.clone();
+        let good = run(&world, &ring, async move {
+            let mut rows = Vec::new();
+            let mut at = Offset(0);
+            while at < damaged {
+                let data = reading.read(at, Offset(40), 3_000, true).await.expect("before the damage");
+                for part in &data.batches {
+                    for view in odradek_wire::batch::batches(part) {
+                        let view = view.expect("whole");
+                        at = view.next_offset();
+                        rows.push(row(&part.slice_ref(view.bytes())));
+                    }
+                }
+            }
+            rows
+        });
+        assert_eq!(good, before);
+        for times in 1..=3 {
+            let reading = partition.clone();
+            let error = run(&world, &ring, async move { reading.read(damaged, Offset(40), 3_000, true).await }).expect_err("damaged");
+            assert_eq!(error.code(), ErrorCode::CorruptMessage);
+            let odradek_store::ReadError::Corrupt { path, position, .. } = &error else { panic!("{error}") };
+            assert_eq!((path.as_path(), *position), (log, starts[victim]));
+            assert_eq!((store.stats().corrupt_reads, store.stats().corrupt_places), (times, 1));
+        }
+        if within != 8 {
+            let (reading, next) = (partition.clone(), zero[victim + 1]);
+            let data =
+                run(&world, &ring, async move { reading.read(Offset(next.0), Offset(40), 1, true).await }).expect("behind the damage");
+            assert_eq!(row(&data.batches[0]), next);
+        }
+        assert_eq!(rows_of(&world, &ring, &store, 1), one);
+        assert!(put_many(&world, &ring, &store, 0, 50..51, 100)[0].0 == 40, "it takes records");
+    });
+}

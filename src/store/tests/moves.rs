@@ -18,7 +18,7 @@ const HOST: HostId = HostId(1);
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("ODRADEK_STORE_SEED").unwrap_or(1);
-    first..first + number("ODRADEK_STORE_SEEDS").unwrap_or(12)
+    first..first + number("ODRADEK_STORE_SEEDS").unwrap_or(6)
 }
 
 fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
