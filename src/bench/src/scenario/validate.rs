@@ -66,8 +66,8 @@ impl Scenario {
                     range("record.size", bytes, HEADER_BYTES, BYTES_MAX)?;
                     range("weight of a record.size", weight, 0.0, 1e9)?;
                 }
-                // Not `<= 0.0`: that lets NaN through.
-                if !(sizes.iter().map(|s| s.1).sum::<f64>() > 0.0) {
+                // No weight is NaN: the range above refuses it.
+                if sizes.iter().map(|s| s.1).sum::<f64>() <= 0.0 {
                     return Err("record.size: the weights add up to nothing".to_owned());
                 }
             }
