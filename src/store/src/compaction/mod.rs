@@ -210,7 +210,7 @@ async fn rewrite(
 async fn aborted_transactions(shared: &Shared, partition: &PartitionShared) -> Result<Vec<AbortedTransaction>, StoreError> {
     let (mut aborted, bases) = {
         let log = partition.log.borrow();
-        let with_index = log.segments().iter().filter(|segment| segment.aborted.file_only() > 0 || segment.aborted.len() > 0);
+        let with_index = log.segments().iter().filter(|segment| segment.aborted.file_only() > 0 || !segment.aborted.is_empty());
         (log.aborted_transactions(Offset(i64::MIN), Offset(i64::MAX)), with_index.map(|segment| segment.base_offset).collect::<Vec<_>>())
     };
     for base in bases {
