@@ -92,17 +92,23 @@ class Broker:
         return done.stdout
 
     def command(self, *arguments):
-        return [self.binary, *arguments, "--bootstrap-server", self.address]
+        return [self.binary, *arguments, "--bootstrap" if arguments[0] == "bench" else "--bootstrap-server", self.address]
 
     def bench(self, *arguments):
-        """Runs `odradek bench`; returns its document."""
-        return json.loads(self.run("bench", *arguments, "--json"))
+        """Runs `odradek bench`; returns its figures."""
+        return figures(self.run("bench", *arguments, "--json"))
 
     def close(self, keep=False):
         if self.process and self.process.poll() is None:
             self.kill()
         if self.own and not keep:
             shutil.rmtree(self.directory)
+
+
+def figures(document):
+    """The last step of a document of `odradek bench`, with the number of errors and `latency`: of the produces, or of the fetches where there are none."""
+    step = json.loads(document)["steps"][-1]
+    return {**step, "errors": sum(step["errors"].values()), "latency": step["produce"] or step["fetch"]}
 
 
 def table(rows):

@@ -42,13 +42,18 @@ def not_here(why):
     sys.exit(0)
 
 
+def figures(document):
+    """The last step of a document of `odradek bench`."""
+    return json.loads(document)["steps"][-1]
+
+
 def have(tool):
     return shutil.which(tool) is not None
 
 
 def produce_arguments(binary, bootstrap, seconds, saturate, partitions=16):
     load = ["--saturate", "--batch-bytes", "15872", "--connections", "16", "--in-flight", "4"] if saturate else ["--rate", "2000"]
-    return [str(binary), "bench", "produce", "--bootstrap-server", bootstrap, "--partitions", str(partitions), "--warm-up", "0.5",
+    return [str(binary), "bench", "produce", "--bootstrap", bootstrap, "--partitions", str(partitions), "--warm-up", "0.5",
             "--duration", str(seconds), "--json", *load]
 
 
@@ -57,7 +62,7 @@ def produce(binary, bootstrap, seconds, saturate):
     done = subprocess.run(produce_arguments(binary, bootstrap, seconds, saturate), capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit("the load generator failed:\n" + done.stdout + done.stderr)
-    return json.loads(done.stdout)
+    return figures(done.stdout)
 
 
 class Loaded:
@@ -84,7 +89,7 @@ def loaded(args):
             out, error = generator.communicate(timeout=args.seconds + 60)
             if generator.returncode != 0:
                 raise SystemExit("the load generator failed:\n" + out + error)
-            run.result = json.loads(out)
+            run.result = figures(out)
         finally:
             if generator.poll() is None:
                 generator.kill()
