@@ -134,11 +134,16 @@ impl BlockHeader {
         if bytes.get(..8)? != MAGIC || u16::from_le_bytes(field(bytes, 12)?) != VERSION {
             return None;
         }
+        let sequence = u64::from_le_bytes(field(bytes, 16)?);
+        if sequence == u64::MAX {
+            // No block can follow it: no writer gets there.
+            return None;
+        }
         Some(Self {
             crc: u32::from_le_bytes(field(bytes, 8)?),
             shard: ShardId(u16::from_le_bytes(field(bytes, 14)?)),
             journal: JournalId(u64::from_le_bytes(field(bytes, 40)?)),
-            sequence: Sequence(u64::from_le_bytes(field(bytes, 16)?)),
+            sequence: Sequence(sequence),
             replay_from: Sequence(u64::from_le_bytes(field(bytes, 24)?)),
             payload_bytes: u32::from_le_bytes(field(bytes, 32)?),
             entries: u32::from_le_bytes(field(bytes, 36)?),
@@ -179,4 +184,18 @@ pub fn crc_valid(header: &BlockHeader, block: &[u8]) -> bool {
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk::<N>().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_nothing_can_follow_is_none() {
+        let mut block = vec![0; BLOCK_HEADER_BYTES];
+        seal(&mut block, ShardId(1), JournalId(2), Sequence(u64::MAX - 1), Sequence(1), 0);
+        assert_eq!(BlockHeader::decode(&block).map(|header| header.sequence), Some(Sequence(u64::MAX - 1)));
+        seal(&mut block, ShardId(1), JournalId(2), Sequence(u64::MAX), Sequence(1), 0);
+        assert_eq!(BlockHeader::decode(&block), None);
+    }
 }

@@ -21,12 +21,12 @@ impl BatchMetadata {
     }
 
     pub fn first_offset(&self) -> Offset {
-        Offset(self.last_offset.get() - i64::from(self.offset_delta))
+        Offset(self.last_offset.get().saturating_sub(i64::from(self.offset_delta)))
     }
 }
 
 /// State of one producer id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ProducerEntry {
     pub epoch: ProducerEpoch,
     /// Epoch of the coordinator that wrote the last marker, -1 without one.
@@ -37,6 +37,16 @@ pub struct ProducerEntry {
     batches: [BatchMetadata; PRODUCER_BATCHES_RETAINED],
     batch_count: u8,
 }
+
+/// Slots behind the retained batches may hold anything.
+impl PartialEq for ProducerEntry {
+    fn eq(&self, other: &Self) -> bool {
+        let fields = |entry: &Self| (entry.epoch, entry.coordinator_epoch, entry.last_timestamp, entry.transaction_first_offset);
+        fields(self) == fields(other) && self.batches() == other.batches()
+    }
+}
+
+impl Eq for ProducerEntry {}
 
 impl Default for ProducerEntry {
     fn default() -> Self {
