@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 
 /// Time given at the end to what was due and to what is on the wire.
 const DRAIN_MAX_NS: u64 = 10_000_000_000;
+/// Time given to acknowledged records to become visible, and between two looks.
+const VISIBLE_MAX: Duration = Duration::from_secs(5);
+const VISIBLE_LOOK: Duration = Duration::from_millis(10);
+
 /// Time given to consumers and the audit to read what was written.
 const READ_MAX_NS: u64 = 600_000_000_000;
 
@@ -212,7 +216,7 @@ impl Engine {
 
     /// Reads what is left and says what became of every record. `starts` are the ends of the partitions when the run began.
     pub fn audit(&mut self, cluster: &mut Cluster, partitions: &[TargetPartition], starts: &Offsets) -> Result<AuditResult, BenchError> {
-        let ends = ends(cluster, partitions)?;
+        let ends = self.visible_ends(cluster, partitions, starts)?;
         if !self.writers.is_empty() && !self.readers.iter().any(|r| r.mode == Mode::Tail) {
             let options = FetchOptions { max_wait_ms: 100, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 4 << 20 };
             self.add_readers(cluster, partitions, starts, Mode::Once, 0, 1, true, options)?;
@@ -225,6 +229,26 @@ impl Engine {
         let deadline = self.now() + READ_MAX_NS;
         self.drive(Pace::Silent, Until::Read(deadline), &mut |_| ())?;
         Ok(self.findings())
+    }
+
+    /// The ends of the partitions once everything acknowledged is below them, or when that takes too long. With acks=1 a record is
+    /// acknowledged before consumers may see it: by Kafka when followers lack it, by Odradek when it is not flushed yet.
+    fn visible_ends(&self, cluster: &mut Cluster, partitions: &[TargetPartition], starts: &Offsets) -> Result<Offsets, BenchError> {
+        let mut owed = Offsets::new();
+        for lane in self.lanes.iter().filter(|_| self.encoder.acks != Acks::None) {
+            let key = (lane.topic.clone(), lane.partition);
+            let start = starts.get(&key).copied().unwrap_or(0);
+            *owed.entry(key).or_insert(start) += lane.acknowledged as i64;
+        }
+        let deadline = Instant::now() + VISIBLE_MAX;
+        loop {
+            let ends = ends(cluster, partitions)?;
+            let visible = owed.iter().all(|(key, owed)| ends.get(key).is_some_and(|end| end >= owed));
+            if visible || Instant::now() >= deadline {
+                return Ok(ends);
+            }
+            std::thread::sleep(VISIBLE_LOOK);
+        }
     }
 
     /// Reads everything that is there and checks it: for records of runs that are over. Gaps count as losses.
