@@ -8,27 +8,11 @@ use odradek_ring::Ring;
 use odradek_ring::sim::{CrashMode, DiskFailure, DiskOperation, HostId, World, WorldOptions};
 use odradek_store::{Durability, Partition, RecoveryReport, Store, StoreConfig, StoreError};
 use odradek_wire::ErrorCode;
-use std::cell::RefCell;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 use support::*;
 
 const HOST: HostId = HostId(1);
-
-/// Runs `future` until it is done.
-fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move {
-        let value = future.await;
-        *out.borrow_mut() = Some(value);
-    });
-    let done = slot.clone();
-    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
 
 fn open(world: &World, config: &StoreConfig, partitions: i32) -> (Ring, Store, RecoveryReport) {
     let ring = world.ring(HOST, ShardId(0));

@@ -7,28 +7,13 @@ use odradek_ring::Ring;
 use odradek_ring::sim::{CrashMode, DiskFaults, HostId, World, WorldOptions};
 use odradek_store::{AppendOrigin, Durability, LogConfig, Store, StoreConfig};
 use odradek_wire::ErrorCode;
-use std::cell::RefCell;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 use support::*;
 
 const HOST: HostId = HostId(1);
 /// Longest that an answer may take, in virtual time: the pause between two looks at the device, and some latency.
 const PROMPT: Duration = Duration::from_millis(1500);
-
-fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move {
-        let value = future.await;
-        *out.borrow_mut() = Some(value);
-    });
-    let done = slot.clone();
-    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
 
 fn capacity(world: &World, bytes: u64) {
     world.set_disk_faults(HOST, DiskFaults { capacity_bytes: bytes, ..DiskFaults::default() });

@@ -6,25 +6,10 @@ use odradek_base::{Offset, ShardId};
 use odradek_ring::Ring;
 use odradek_ring::sim::{CrashMode, HostId, World, WorldOptions};
 use odradek_store::{AppendOrigin, Durability, Store, StoreConfig};
-use std::cell::RefCell;
 use std::path::Path;
-use std::rc::Rc;
 use support::*;
 
 const HOST: HostId = HostId(1);
-
-fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move {
-        let value = future.await;
-        *out.borrow_mut() = Some(value);
-    });
-    let done = slot.clone();
-    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
 
 fn open(world: &World, config: &StoreConfig) -> (Ring, Store) {
     let ring = world.ring(HOST, ShardId(0));

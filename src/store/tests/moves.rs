@@ -21,19 +21,6 @@ fn seeds() -> std::ops::Range<u64> {
     first..first + number("ODRADEK_STORE_SEEDS").unwrap_or(6)
 }
 
-fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move {
-        let value = future.await;
-        *out.borrow_mut() = Some(value);
-    });
-    let done = slot.clone();
-    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
-
 fn config() -> StoreConfig {
     StoreConfig { log_dirs: vec!["/d0".into(), "/d1".into()], journal_dir: Some("/journal".into()), ..small(Path::new("/d0")) }
 }

@@ -59,20 +59,6 @@ fn owned(seed: u64) -> Vec<PartitionSpec> {
     (0..PARTITIONS).map(|partition| spec(partition, log_config(seed))).collect()
 }
 
-/// Runs `future` on a ring of the host until it is done.
-fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move {
-        let value = future.await;
-        *out.borrow_mut() = Some(value);
-    });
-    let done = slot.clone();
-    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
-
 async fn produce(store: Store, ring: Ring, model: Rc<Model>, mut rng: Rng) {
     loop {
         store.wait_admission().await;
