@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for one word.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,4 +85,23 @@ fn the_manager_hears_ready_then_signs_of_life_then_stopping() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     manager.wait_for("STOPPING=1");
     assert!(broker.0.wait().unwrap().success());
+}
+
+#[test]
+fn a_stop_that_comes_during_the_start_is_a_clean_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let manager = Manager::new(&directory.path().join("notify"));
+    let mut broker = start(directory.path());
+    // The lock is the first thing a start leaves on disk; the shards come long after it.
+    let lock = directory.path().join("data/.lock");
+    let patience = Instant::now() + PATIENCE;
+    while !lock.exists() {
+        assert!(Instant::now() < patience, "the broker did not begin to start");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&broker.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    manager.wait_for("STOPPING=1");
+    assert!(broker.0.wait().unwrap().success());
+    assert!(directory.path().join("data/.kafka_cleanshutdown").exists());
 }

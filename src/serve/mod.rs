@@ -8,12 +8,12 @@ mod limits;
 pub mod machine;
 mod notify;
 pub mod shards;
+mod signals;
 
 use broker::{Broker, BrokerError};
 use clap::Args;
 use odradek_settings::{LogFormat, Settings, SettingsError};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signals::StopSignals;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,28 +62,13 @@ fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    let signals = StopSignals::listen().map_err(ServeError::Signals)?;
     let broker = Broker::start(Arc::new(settings))?;
-    banner::print(&broker, started.elapsed());
-
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServeError::Signals)?;
-    // From here on a signal ends the broker in order: the service manager may count on it.
-    notify::ready(&format!("serving with {} shards after {} ms", broker.config.shards, started.elapsed().as_millis()));
     let watchdog = notify::Watchdog::start(broker.pulses()).map_err(ServeError::Watchdog)?;
-    let on_stopping = watchdog.on_stopping();
-    let handle = signals.handle();
-    let stopper = broker.stopper();
-    let waiter = std::thread::spawn(move || {
-        for signal in signals.forever() {
-            tracing::info!(signal, "stopping: finishing what is in flight, then flushing");
-            on_stopping.set();
-            notify::stopping();
-            stopper.stop();
-        }
-    });
-    let result = broker.wait_stopped();
-    handle.close();
-    let _ = waiter.join();
-    result?;
+    banner::print(&broker, started.elapsed());
+    notify::ready(&format!("serving with {} shards after {} ms", broker.config.shards, started.elapsed().as_millis()));
+    signals.serving(broker.stopper(), watchdog.on_stopping());
+    broker.wait_stopped()?;
     tracing::info!("stopped; the data directory is clean");
     Ok(())
 }
