@@ -71,6 +71,7 @@ impl Settings {
 
     numbers! {
         bypass_bytes: usize = "odradek.bypass.bytes";
+        cold_reads_percent: u32 = "odradek.cold.reads.percent";
         connection_queued_bytes: u64 = "odradek.connections.queued.bytes";
         /// Of each file system.
         disk_reserve_bytes: u64 = "odradek.disk.reserve.bytes";

@@ -257,6 +257,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         open_files_max: config.open_files_max,
         compaction: crate::compaction::config(config),
         read_ahead_bytes: settings.read_ahead_bytes(),
+        cold_reads_live_percent: settings.cold_reads_percent(),
         disk_reserve_bytes: settings.disk_reserve_bytes(),
         ..StoreConfig::default()
     }

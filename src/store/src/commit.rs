@@ -35,7 +35,11 @@ pub(crate) async fn run(shared: Rc<Shared>) {
 async fn write(shared: &Rc<Shared>, block: &SealedBlock<Rc<PartitionShared>>) -> Result<(), StoreError> {
     let place = shared.journal.place(shared, block.sequence, block.bytes.len() as u64).await?;
     loop {
-        match write_at(shared, block, place).await {
+        shared.commit.under_way.set(true);
+        let result = write_at(shared, block, place).await;
+        shared.commit.under_way.set(false);
+        shared.commit.settled.notify_all();
+        match result {
             Err(error) if error.is_full() && !shared.closing.get() => {
                 // Nothing was lost: the whole block is here and is written again from its start, and flushed after that.
                 shared.set_journal_full(true);

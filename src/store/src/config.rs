@@ -59,6 +59,8 @@ pub struct StoreConfig {
     pub cold_reads_bytes_max: usize,
     /// The same while the journal is being written: a write waits behind what the device has begun to read.
     pub cold_reads_live_bytes_max: usize,
+    /// `odradek.cold.reads.percent`: share of the time that cold reads may take while the journal is being written.
+    pub cold_reads_live_percent: u32,
     /// Cold data kept for readers that go on where they stopped, what is read ahead for them included, in bytes.
     pub read_ahead_bytes: usize,
     /// Pending batches are flushed at the latest after this time.
@@ -86,7 +88,8 @@ impl Default for StoreConfig {
             unflushed_bytes_max: 128 << 20,
             open_files_max: 1024,
             cold_reads_bytes_max: 8 << 20,
-            cold_reads_live_bytes_max: 512 << 10,
+            cold_reads_live_bytes_max: 256 << 10,
+            cold_reads_live_percent: 30,
             read_ahead_bytes: 32 << 20,
             flush_age: Duration::from_secs(30),
             disk_reserve_bytes: 0,

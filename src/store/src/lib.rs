@@ -20,6 +20,7 @@
 mod buffer_pool;
 mod byte_gate;
 mod close;
+mod cold_reads;
 mod commit;
 mod compaction;
 mod config;

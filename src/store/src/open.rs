@@ -5,7 +5,7 @@
 //! become the tail in memory, exactly as if they had just been appended, and their journal blocks stay until they are flushed.
 
 use crate::buffer_pool::BufferPool;
-use crate::byte_gate::ByteGate;
+use crate::cold_reads::ColdReads;
 use crate::commit;
 use crate::config::{DirectIo, PartitionSpec, StoreConfig};
 use crate::error::StoreError;
@@ -153,7 +153,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         flusher_done: Cell::new(false),
         stopped: Event::new(),
         files: FileCache::new(config.open_files_max),
-        cold_reads: ByteGate::default(),
+        cold_reads: ColdReads::default(),
         cold_buffers: BufferPool::new(reader::BUFFER_BYTES, config.read_ahead_bytes),
         read_ahead: ReadAhead::new(config.read_ahead_bytes),
         counters: Counters::default(),

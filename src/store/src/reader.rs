@@ -1,9 +1,10 @@
 //! Reading: from memory where the batches are there, otherwise from the segment with aligned reads.
 //!
-//! A reader that goes on where it stopped is read ahead for: while it gets one stretch, the next one is on its way. What is under way at the
-//! same time is bounded in bytes, and the bound is small while the journal is being written, because a write waits behind what the device
-//! has begun to read. Reads are then shorter too, and what a read costs the shard's thread is done in slices.
+//! A reader that goes on where it stopped is read ahead for: while it gets one stretch, the next one is on its way. When a
+//! read may use the device is decided in [`crate::cold_reads`]. Beside live writes reads are shorter too, and what a read costs the shard's
+//! thread is done in slices.
 
+use crate::cold_reads::writes_are_live;
 use crate::error::{ReadError, StoreError};
 use crate::index_lookup;
 use crate::partition::ReadData;
@@ -18,7 +19,6 @@ use odradek_log::segment::scan::{self, Scan};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Smallest cold read, in bytes: an index interval and a typical batch fit.
 const READ_BYTES_MIN: usize = 64 << 10;
@@ -28,8 +28,6 @@ const READ_BYTES_MAX: usize = 1 << 20;
 const READ_BYTES_LIVE: usize = 256 << 10;
 /// Room of a kept buffer: the largest read begins and ends within a block.
 pub(crate) const BUFFER_BYTES: usize = READ_BYTES_MAX + 2 * BLOCK_ALIGNMENT;
-/// Writes are live for so long after a journal block.
-const LIVE_FOR: Duration = Duration::from_millis(100);
 /// Bytes that are checked before other tasks get their turn.
 const CHECKED_PER_TURN: usize = 256 << 10;
 /// Batches of at least this size are read as whole ones.
@@ -191,16 +189,6 @@ fn next_place(shared: &Shared, partition: &PartitionShared, from: Offset) -> Opt
 fn next_segment(partition: &PartitionShared, from: Offset) -> Option<Offset> {
     let log = partition.log.borrow();
     log.segment_at(from).and_then(|at| log.segments().get(at + 1)).map(|segment| segment.base_offset)
-}
-
-/// Whether the journal is being written.
-fn writes_are_live(shared: &Shared) -> bool {
-    shared.ring.now() - shared.commit.moved_at.get() < LIVE_FOR
-}
-
-/// Bytes of cold reads that may be under way at the same time.
-pub(crate) fn under_way_bytes_max(shared: &Shared) -> usize {
-    if writes_are_live(shared) { shared.config.cold_reads_live_bytes_max } else { shared.config.cold_reads_bytes_max }
 }
 
 /// How much to read for a sequential reader: whole batches, where their size is known.
@@ -410,9 +398,9 @@ async fn read_range(shared: &Shared, partition: &PartitionShared, source: &Sourc
     let useful = (source.end - aligned).min((skip + want) as u64) as usize;
     let len = buffer::align_up(useful);
     let file = segment_files::open_log(shared, partition, &source.path).await.map_err(ReadError::Io)?;
-    let passage = shared.cold_reads.pass(len, || under_way_bytes_max(shared)).await;
+    let reading = shared.cold_reads.begin(shared, len).await;
     let (result, buf) = file.read_at(shared.cold_buffers.take(len), aligned, len).await;
-    drop(passage);
+    drop(reading);
     let read = result.map_err(|error| ReadError::Io(StoreError::io("read", &source.path, error)))?;
     shared.counters.cold_read(read as u64);
     if read < useful {

@@ -12,7 +12,6 @@
 
 use crate::delete;
 use crate::error::StoreError;
-use crate::reader;
 use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use odradek_base::buffer::{align_down, align_up};
@@ -301,11 +300,12 @@ impl Mover<'_> {
 
     /// Copies `useful` bytes at the aligned position `at`, padded with zeros to a whole block.
     async fn copy_slice(&self, base: Offset, to: &File, to_path: &Path, at: u64, useful: usize) -> Result<(), StoreError> {
-        let _passage = self.shared.cold_reads.pass(useful, || reader::under_way_bytes_max(self.shared)).await;
+        let reading = self.shared.cold_reads.begin(self.shared, useful).await;
         let path = segment_files::log_path(self.partition, base);
         let from = segment_files::open_log(self.shared, self.partition, &path).await?;
         let len = align_up(useful);
         let (result, mut buf) = from.read_at(AlignedBuf::zeroed(len), at, len).await;
+        drop(reading);
         let read = result.map_err(|error| StoreError::io("read", &path, error))?;
         if read < useful {
             let reason = format!("it ends at byte {}, but {} were flushed", at + read as u64, at + useful as u64);

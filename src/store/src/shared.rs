@@ -1,7 +1,7 @@
 //! What the parts of one shard's store share.
 
 use crate::buffer_pool::BufferPool;
-use crate::byte_gate::ByteGate;
+use crate::cold_reads::ColdReads;
 use crate::compaction::Compaction;
 use crate::compaction::swap::PartitionCompaction;
 use crate::config::StoreConfig;
@@ -131,12 +131,23 @@ pub(crate) struct CommitMarks {
     pub durable: Cell<Sequence>,
     /// When the last block became durable.
     pub moved_at: Cell<Instant>,
+    /// A block is being written.
+    pub under_way: Cell<bool>,
+    /// It was written, or could not be.
+    pub settled: Event,
     events: [Event; COMMIT_EVENTS],
 }
 
 impl CommitMarks {
     pub fn new(last: Sequence, now: Instant) -> Self {
-        Self { written: Cell::new(last), durable: Cell::new(last), moved_at: Cell::new(now), events: Default::default() }
+        Self {
+            written: Cell::new(last),
+            durable: Cell::new(last),
+            moved_at: Cell::new(now),
+            under_way: Cell::new(false),
+            settled: Event::new(),
+            events: Default::default(),
+        }
     }
 
     pub fn event(&self, sequence: Sequence) -> &Event {
@@ -183,7 +194,7 @@ pub(crate) struct Shared {
     pub flusher_done: Cell<bool>,
     pub stopped: Event,
     pub files: FileCache,
-    pub cold_reads: ByteGate,
+    pub cold_reads: ColdReads,
     pub cold_buffers: BufferPool,
     pub read_ahead: ReadAhead,
     pub counters: Counters,

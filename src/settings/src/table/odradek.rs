@@ -12,6 +12,8 @@ pub(super) const ROWS: &[Setting] = &[
         .rule(Rule::OneOf(&["cores", "node"])).high(),
     Setting::new("odradek.bypass.bytes", Int, "1048576", "Bytes that one partition must have waiting before its batches are written straight to the segment instead of the journal.")
         .between(65_536, 1 << 30).low(),
+    Setting::new("odradek.cold.reads.percent", Int, "30", "Share in percent of a shard's time in which it may read cold data from disk while producers write: less keeps their latency lower, more lets consumers catch up sooner. Without writes there is no such bound.")
+        .between(1, 100).low(),
     Setting::new("odradek.connections.queued.bytes", Long, "8388608", "Bytes of responses that may wait on one connection whose client does not read; beyond it the connection's requests are no longer read.")
         .between(65_536, i64::MAX),
     Setting::new("odradek.direct.io", String, "auto", "Direct I/O for journal and segments: `auto` uses it where the file system has it, `required` refuses to start without it, `off` never uses it.")
