@@ -6,6 +6,7 @@ pub mod data_dir;
 pub mod kafka_tools;
 mod limits;
 pub mod machine;
+mod memory;
 mod notify;
 pub mod shards;
 mod signals;

@@ -1,6 +1,7 @@
 //! One pinned thread per shard.
 
 use super::machine::{self, Core};
+use super::memory;
 use super::notify::{self, Pulse};
 use odradek_background::Background;
 use odradek_base::ShardId;
@@ -110,6 +111,9 @@ pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], backgro
                     }
                 };
                 let on_event = Box::new(move |event| {
+                    if matches!(event, Event::Ready { .. }) {
+                        memory::give_back();
+                    }
                     // Nobody listens any more when the node has given up on starting.
                     let _ = tell.send(Told::Event(event));
                 });
