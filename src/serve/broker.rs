@@ -4,7 +4,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::limits;
 use super::machine::{self, Core};
 use super::notify::Pulse;
-use super::shards::{self, Ready, Running, ShardsError, Stopper};
+use super::shards::{self, Ready, Running, ShardsError, StartFailure, Stopper};
 use odradek_background::{Background, StartError};
 use odradek_ring::RingError;
 use odradek_settings::Settings;
@@ -72,12 +72,18 @@ impl Broker {
         odradek_ring::available(&shards::ring_config(&config))?;
         let data = DataDir::open(&settings, shards)?;
         let probe_dir = config.log_dirs.first().cloned().unwrap_or_else(|| PathBuf::from("."));
-        let (background, background_thread) = match settings.pin() {
-            true => machine::beside_shards(&cores, usize::from(shards), || Background::start(&probe_dir))?,
-            false => Background::start(&probe_dir)?,
+        let background = match settings.pin() {
+            true => machine::beside_shards(&cores, usize::from(shards), || Background::start(&probe_dir)),
+            false => Background::start(&probe_dir),
         };
+        let (background, background_thread) = background.inspect_err(|_| data.not_used())?;
         let running = shards::start(&config, &data.cluster_id, &cores, &background)?;
-        let ready = running.wait_ready()?;
+        let ready = running.wait_ready().map_err(|StartFailure { error, closed }| {
+            if closed {
+                data.not_used();
+            }
+            error
+        })?;
         if settings.pin() && machine::several_numa_nodes(&cores) {
             machine::warn_of_remote(cores.get(..usize::from(shards)).unwrap_or(&cores), &config.log_dirs);
         }

@@ -21,6 +21,8 @@ const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// The locked data directories of this process; the locks go when it ends, however it ends.
 pub struct DataDir {
     pub cluster_id: String,
+    /// Directories that were stopped cleanly before, and what their marker says.
+    marks: Vec<(PathBuf, Vec<u8>)>,
     _locks: Vec<File>,
 }
 
@@ -85,10 +87,23 @@ impl DataDir {
             check_shards(first, shards)?;
         }
         // From here on the directories are in use: whoever finds them without the marker checks them.
+        let mut marks = Vec::new();
         for dir in &dirs {
+            if let Ok(mark) = fs::read(dir.join(CLEAN_SHUTDOWN)) {
+                marks.push((dir.clone(), mark));
+            }
             remove_durably(dir, CLEAN_SHUTDOWN)?;
         }
-        Ok(Self { cluster_id, _locks: locks })
+        Ok(Self { cluster_id, marks, _locks: locks })
+    }
+
+    /// The start came to nothing and everything that it opened is closed again: what was stopped cleanly before still is.
+    pub fn not_used(&self) {
+        for (dir, mark) in &self.marks {
+            if let Err(error) = write_durably(dir, &dir.join(CLEAN_SHUTDOWN), mark) {
+                tracing::warn!("the mark of a clean stop could not be put back, so the next start checks what it need not: {error}");
+            }
+        }
     }
 }
 

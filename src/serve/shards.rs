@@ -15,7 +15,10 @@ use odradek_store::{RecoveryReport, StoreError};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+/// How long the other shards may take to close what they have opened when one cannot start.
+const GIVE_UP_MAX: Duration = Duration::from_secs(10);
 /// Messages that may wait between two shards before they spill into the sender's overflow.
 const MESH_CAPACITY: usize = 4096;
 
@@ -31,6 +34,13 @@ pub enum ShardsError {
     Thread(std::io::Error),
     #[error("a shard ended without a word; its panic is in the log")]
     Lost,
+}
+
+/// A start that one of the shards could not make.
+pub struct StartFailure {
+    pub error: ShardsError,
+    /// Every shard has closed what it had opened: the directories are as a clean stop leaves them, if they were before.
+    pub closed: bool,
 }
 
 /// What a shard told of itself when it was ready.
@@ -150,21 +160,41 @@ impl Running {
         self.pulses.clone()
     }
 
-    /// Waits until every shard serves.
-    pub fn wait_ready(&self) -> Result<Vec<Ready>, ShardsError> {
+    /// Waits until every shard serves. When one cannot, the others are stopped.
+    pub fn wait_ready(&self) -> Result<Vec<Ready>, StartFailure> {
         let mut ready = Vec::with_capacity(self.shards);
         while ready.len() < self.shards {
-            match self.events.recv().map_err(|_| ShardsError::Lost)? {
-                Told::Event(Event::Ready { shard, recovery, features, listeners }) => {
+            let (error, closed) = match self.events.recv() {
+                Ok(Told::Event(Event::Ready { shard, recovery, features, listeners })) => {
                     ready.push(Ready { shard, recovery, features, listeners });
+                    continue;
                 }
-                Told::Event(Event::Failed { shard, error }) => return Err(ShardsError::Start { shard: shard.get(), error }),
-                Told::Event(Event::Stopped { .. }) => return Err(ShardsError::Lost),
-                Told::Ring(shard, error) => return Err(ShardsError::Ring { shard, error }),
-            }
+                Ok(Told::Event(Event::Failed { shard, error, closed })) => (ShardsError::Start { shard: shard.get(), error }, closed),
+                Ok(Told::Ring(shard, error)) => (ShardsError::Ring { shard, error }, true),
+                Ok(Told::Event(Event::Stopped { .. })) | Err(_) => (ShardsError::Lost, false),
+            };
+            return Err(StartFailure { error, closed: self.give_up() && closed });
         }
         ready.sort_by_key(|ready| ready.shard);
         Ok(ready)
+    }
+
+    /// One shard has ended: stops the others. Returns whether all of them have closed what they had opened.
+    fn give_up(&self) -> bool {
+        self.stopper.stop();
+        let patience = Instant::now() + GIVE_UP_MAX;
+        let (mut ended, mut closed) = (1, true);
+        while ended < self.shards {
+            match self.events.recv_timeout(patience.saturating_duration_since(Instant::now())) {
+                Ok(Told::Event(Event::Ready { .. })) => continue,
+                Ok(Told::Event(Event::Failed { closed: this, .. })) => closed &= this,
+                Ok(Told::Event(Event::Stopped { result, .. })) => closed &= result.is_ok(),
+                Ok(Told::Ring(..)) => {}
+                Err(_) => return false,
+            }
+            ended += 1;
+        }
+        closed
     }
 
     /// Waits until every shard has stopped.

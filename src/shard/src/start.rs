@@ -37,6 +37,8 @@ pub enum Event {
     Failed {
         shard: ShardId,
         error: StartError,
+        /// What it had opened was closed again, as a stop closes it.
+        closed: bool,
     },
     Stopped {
         shard: ShardId,
@@ -84,7 +86,10 @@ pub async fn run(ring: Ring, start: Start) {
             let result = shard.stop().await;
             on_event(Event::Stopped { shard: id, result });
         }
-        Err(error) => on_event(Event::Failed { shard: id, error }),
+        Err(error) => {
+            let closed = shard.stop().await.is_ok() && !matches!(error, StartError::Store(_));
+            on_event(Event::Failed { shard: id, error, closed });
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Node {
                 let mut told = told.borrow_mut();
                 match event {
                     Event::Ready { .. } => told.ready += 1,
-                    Event::Failed { shard, error } => told.failed = Some(format!("shard {shard} did not start: {error}")),
+                    Event::Failed { shard, error, .. } => told.failed = Some(format!("shard {shard} did not start: {error}")),
                     Event::Stopped { result: Ok(()), .. } => told.stopped += 1,
                     Event::Stopped { shard, result: Err(error) } => {
                         told.failed = Some(format!("shard {shard} did not stop cleanly: {error}"))
