@@ -45,6 +45,7 @@ mod read_ahead;
 mod reader;
 mod recovery;
 mod relocate;
+mod replaying;
 mod retention;
 mod room;
 mod segment_files;
@@ -54,6 +55,7 @@ mod state_file;
 mod stats;
 mod store;
 mod strand;
+mod torn;
 
 pub use compaction::{Compacted, CompactionConfig};
 pub use config::{DirectIo, PartitionSpec, StoreConfig, Unlinker};

@@ -18,24 +18,24 @@ use crate::progress::Progress;
 use crate::read_ahead::ReadAhead;
 use crate::reader;
 use crate::recovery::{self, Repairs};
+use crate::replaying::{self, Replaying};
 use crate::room::{self, Room};
 use crate::segment_files;
 use crate::settle::{self, Present};
-use crate::shared::{CachedBlock, CommitMarks, PartitionShared, Shared};
+use crate::shared::{CommitMarks, PartitionShared, Shared};
 use crate::state_file::StateRequests;
 use crate::stats::Counters;
 use crate::store::Store;
-use crate::strand::{self, Homeless, Stranded};
+use crate::strand::{Homeless, Stranded};
+use crate::torn::Torn;
 use crate::{flusher, relocate, state_file};
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-
 use odradek_base::{Offset, Rng, TopicPartition};
 use odradek_log::checkpoint;
 use odradek_log::epochs::LeaderEpochs;
-use odradek_log::journal::format::{EntryHeader, EntryKind, JournalId, Sequence};
-use odradek_log::journal::replay::{self, Hole, Plan};
+use odradek_log::journal::format::{JournalId, Sequence};
+use odradek_log::journal::replay::{Hole, Plan};
 use odradek_log::journal::space::{FileNumber, Space, UsedFile};
 use odradek_log::journal::writer::{Writer, WriterLimits};
 use odradek_log::marks::Marks;
@@ -169,14 +169,16 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         ring: ring.clone(),
     });
     shared.stranded.find(&ring, &journal_dir, shared.config.shard).await?;
-    open_partitions(&shared, &found, clean, owned, &mut rng, &mut report).await?;
+    let torn = open_partitions(&shared, &found, clean, owned, &mut rng, &mut report).await?;
     crate::compaction::offsets::load(&shared).await;
-    let mut replaying = Replaying { found: &found, present: Present::default(), homeless: Homeless::default(), report: &mut report };
-    replay_stranded(&shared, plan.blocks.first().map_or(last, |block| block.sequence), &mut replaying).await?;
+    let mut replaying =
+        Replaying { states: &found.partitions, present: Present::default(), homeless: Homeless::default(), report: &mut report };
+    replaying::stranded(&shared, plan.blocks.first().map_or(last, |block| block.sequence), &mut replaying).await?;
     if !is_planted(Mistake::NoReplay) {
-        replay_journal(&shared, &files, &plan, &mut replaying).await?;
+        replaying::journal(&shared, &files, &plan, &mut replaying).await?;
     }
-    restore_log_starts(&shared, &mut replaying);
+    replaying::torn_tails(&shared, torn, &mut replaying).await;
+    replaying::log_starts(&shared, &mut replaying);
     let Replaying { present, homeless, .. } = replaying;
     homeless.save(&shared).await?;
     settle::journal(&ring, &journal_dir, &files, &plan).await?;
@@ -348,8 +350,8 @@ async fn open_partitions(
     owned: Vec<PartitionSpec>,
     rng: &mut Rng,
     report: &mut RecoveryReport,
-) -> Result<(), StoreError> {
-    let mut missing = Vec::new();
+) -> Result<Vec<(TopicPartition, Torn)>, StoreError> {
+    let (mut missing, mut torn) = (Vec::new(), Vec::new());
     let mut opening = FuturesUnordered::new();
     let mut checkpoints = Vec::new();
     if owned.iter().any(|spec| !found.partitions.contains_key(&spec.tp)) {
@@ -364,6 +366,8 @@ async fn open_partitions(
     }
     let checkpoints = Rc::new(checkpoints);
     let mut results = Vec::new();
+    // A directory that this shard has not had before has nothing in its journal.
+    let journaled = found.own.is_some();
     let mut progress = Progress::new(shared.config.shard, "partitions", owned.len(), shared.ring.now());
     let own: BTreeSet<TopicPartition> = found.own.iter().flat_map(|own| &own.partitions).map(|state| state.partition).collect();
     for spec in owned {
@@ -396,7 +400,8 @@ async fn open_partitions(
                 let state = state.cloned();
                 let checkpoints = checkpoints.clone();
                 opening.push(async move {
-                    let result = locate_and_recover(&shared, &spec, state.as_ref(), own_state, &markers, &checkpoints, jitter).await;
+                    let result =
+                        locate_and_recover(&shared, &spec, state.as_ref(), own_state, &markers, &checkpoints, journaled, jitter).await;
                     (spec, result)
                 });
                 if opening.len() >= RECOVERED_AT_ONCE {
@@ -405,18 +410,18 @@ async fn open_partitions(
             }
         }
         for (spec, result) in results.drain(..) {
-            take_recovered(shared, spec, result, &mut missing, &mut progress, report);
+            take_recovered(shared, spec, result, &mut missing, &mut torn, &mut progress, report);
         }
     }
     while let Some((spec, result)) = opening.next().await {
-        take_recovered(shared, spec, result, &mut missing, &mut progress, report);
+        take_recovered(shared, spec, result, &mut missing, &mut torn, &mut progress, report);
     }
     missing.sort_by_key(|spec| spec.tp);
     report.created = missing.len();
     if !missing.is_empty() {
         crate::create::create_all(shared, &missing).await?;
     }
-    Ok(())
+    Ok(torn)
 }
 
 type Recovered = Result<Option<(usize, PartitionLog, Repairs)>, StoreError>;
@@ -426,6 +431,7 @@ fn take_recovered(
     spec: PartitionSpec,
     result: Recovered,
     missing: &mut Vec<PartitionSpec>,
+    torn: &mut Vec<(TopicPartition, Torn)>,
     progress: &mut Progress,
     report: &mut RecoveryReport,
 ) {
@@ -437,6 +443,7 @@ fn take_recovered(
             report.batches_checked += repairs.batches_checked;
             report.bytes_checked += repairs.bytes_checked;
             report.truncated.extend(repairs.truncated);
+            torn.extend(repairs.torn.map(|torn| (spec.tp, torn)));
             shared.unlinks.borrow_mut().extend(repairs.replaced);
             insert(shared, &spec, directory, log);
         }
@@ -457,6 +464,7 @@ fn keep_closed(shared: &Shared, spec: &PartitionSpec, error: StoreError, report:
 }
 
 /// Finds the directory of a partition and recovers it; `None` when there is none.
+#[allow(clippy::too_many_arguments)]
 async fn locate_and_recover(
     shared: &Rc<Shared>,
     spec: &PartitionSpec,
@@ -464,6 +472,7 @@ async fn locate_and_recover(
     own_state: bool,
     markers: &[bool],
     checkpoints: &[Checkpoints],
+    journaled: bool,
     jitter: Rng,
 ) -> Recovered {
     let name = names::partition_directory(&spec.topic_name, spec.tp.partition);
@@ -481,6 +490,7 @@ async fn locate_and_recover(
                 spec.config,
                 Some(state),
                 false,
+                true,
                 Known::NOTHING,
                 jitter.clone(),
             )
@@ -528,7 +538,7 @@ async fn locate_and_recover(
         let (directory, path) = there.swap_remove(chosen);
         let clean = markers.get(directory).copied().unwrap_or(false);
         let known = checkpoints.get(directory).map_or(Known::NOTHING, |checkpoints| checkpoints.of(&spec.topic_name, spec.tp.partition));
-        let (log, repairs) = recovery::recover(&shared.ring, &path, spec.tp, spec.config, state, clean, known, jitter).await?;
+        let (log, repairs) = recovery::recover(&shared.ring, &path, spec.tp, spec.config, state, clean, journaled, known, jitter).await?;
         for (_, copy) in there {
             tracing::warn!(used = %path.display(), removed = %copy.display(), "a partition lies in two log directories, as after a move that was interrupted");
             crate::delete::set_aside(shared, &copy, &spec.topic_name, spec.tp.partition).await?;
@@ -569,162 +579,4 @@ pub(crate) fn insert(shared: &Shared, spec: &PartitionSpec, directory: usize, lo
     let partition = PartitionShared::new(spec.tp, &spec.topic_name, directory, &log_dir, log);
     shared.partitions.borrow_mut().insert(spec.tp, partition.clone());
     partition
-}
-
-/// What replaying needs and gathers.
-struct Replaying<'a> {
-    found: &'a Found,
-    present: Present,
-    homeless: Homeless,
-    report: &'a mut RecoveryReport,
-}
-
-/// Applies batches that were put aside when their partitions went offline. They count as part of the journal block `sequence`, the first one.
-async fn replay_stranded(shared: &Rc<Shared>, sequence: Sequence, replaying: &mut Replaying<'_>) -> Result<(), StoreError> {
-    for (tp, path) in shared.stranded.files() {
-        let Some(partition) = shared.partitions.borrow().get(&tp).cloned() else { continue };
-        let batches = match strand::read(&shared.ring, &path).await {
-            Ok(batches) => batches,
-            Err(error) => {
-                close_damaged(shared, &partition, error, replaying);
-                continue;
-            }
-        };
-        for batch in batches {
-            let Ok(view) = odradek_wire::batch::BatchView::parse(&batch) else { continue };
-            let header = EntryHeader {
-                kind: EntryKind::Batch,
-                partition: tp,
-                leader_epoch: view.leader_epoch(),
-                offset: view.base_offset(),
-                payload_bytes: batch.len() as u32,
-            };
-            if let Err(reason) = replay_batch(shared, &partition, &header, &batch, sequence, replaying) {
-                close_damaged(shared, &partition, StoreError::Damaged { path: path.clone(), reason }, replaying);
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A partition that cannot be continued. What only the journal has of it is kept.
-fn close_damaged(shared: &Shared, partition: &Rc<PartitionShared>, error: StoreError, replaying: &mut Replaying<'_>) {
-    tracing::error!(partition = %partition.tp, topic = %partition.topic_name, "partition stays closed: {error}");
-    replaying.report.damaged.insert(partition.tp, error.to_string());
-    shared.offline.close(partition.tp, error);
-    for batch in partition.log.borrow().tail().pending() {
-        replaying.homeless.add(partition.tp, batch.bytes.clone());
-    }
-    drop_damaged(shared, partition);
-}
-
-/// Applies the journal to the partitions.
-async fn replay_journal(
-    shared: &Rc<Shared>,
-    files: &BTreeMap<FileNumber, PathBuf>,
-    plan: &Plan,
-    replaying: &mut Replaying<'_>,
-) -> Result<(), StoreError> {
-    replaying.report.journal_blocks = plan.blocks.len();
-    let mut progress = Progress::new(shared.config.shard, "journal blocks", plan.blocks.len(), shared.ring.now());
-    for block in &plan.blocks {
-        let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
-        let Some(entries) = replay::entries(&bytes) else {
-            let path = files.get(&block.file).cloned().unwrap_or_default();
-            return Err(StoreError::Damaged { path, reason: format!("journal block {} does not hold together", block.sequence) });
-        };
-        let mut tagged = Vec::new();
-        for (header, range) in entries {
-            let partition = shared.partitions.borrow().get(&header.partition).cloned();
-            let Some(partition) = partition else {
-                let failed = replaying.report.failed(header.partition);
-                replaying.report.foreign_batches += u64::from(!failed);
-                if failed && header.kind == EntryKind::Batch {
-                    replaying.homeless.add(header.partition, bytes.slice(range));
-                }
-                continue;
-            };
-            match header.kind {
-                EntryKind::LogStart => {
-                    if shared.state_dirty.get().is_none() {
-                        shared.state_dirty.set(Some(block.sequence));
-                    }
-                    partition.log.borrow_mut().advance_log_start(header.offset);
-                }
-                EntryKind::Batch => {
-                    let payload = bytes.slice(range);
-                    if let Err(reason) = replay_batch(shared, &partition, &header, &payload, block.sequence, replaying) {
-                        let error = StoreError::Damaged { path: partition.path.to_path_buf(), reason };
-                        close_damaged(shared, &partition, error, replaying);
-                        replaying.homeless.add(header.partition, payload);
-                        continue;
-                    }
-                    tagged.push(partition);
-                }
-            }
-        }
-        let size = bytes.len() as u64;
-        progress.step(size, shared.ring.now());
-        shared.cached_bytes.set(shared.cached_bytes.get() + size);
-        shared.cache.borrow_mut().push_back(CachedBlock { sequence: block.sequence, bytes: size, partitions: tagged });
-    }
-    if replaying.report.foreign_batches > 0 {
-        tracing::warn!(
-            batches = replaying.report.foreign_batches,
-            "the journal holds batches of partitions that this shard does not own (deleted topics, or a changed number of shards)"
-        );
-    }
-    Ok(())
-}
-
-/// A log start may lie among batches that only the journal had: now they are there.
-fn restore_log_starts(shared: &Rc<Shared>, replaying: &mut Replaying<'_>) {
-    let found = replaying.found;
-    for (tp, state) in &found.partitions {
-        let Some(partition) = shared.partitions.borrow().get(tp).cloned() else { continue };
-        let end = {
-            let mut log = partition.log.borrow_mut();
-            log.advance_log_start(state.log_start);
-            log.marks().appended.offset()
-        };
-        if end < state.log_start {
-            let reason = format!("the log ends at offset {end}, but records up to {} were deleted", state.log_start);
-            let error = StoreError::Damaged { path: partition.path.to_path_buf(), reason };
-            close_damaged(shared, &partition, error, replaying);
-        }
-    }
-}
-
-fn replay_batch(
-    shared: &Shared,
-    partition: &Rc<PartitionShared>,
-    header: &EntryHeader,
-    payload: &Bytes,
-    sequence: Sequence,
-    replaying: &mut Replaying<'_>,
-) -> Result<(), String> {
-    let last = odradek_wire::batch::BatchView::parse(payload).map_or(header.offset, |view| view.last_offset());
-    let mut log = partition.log.borrow_mut();
-    let now = shared.ring.wall_clock();
-    if !log.replay(header, payload, sequence, now).map_err(|error| format!("the journal does not continue the log: {error}"))? {
-        let flushed = replaying.found.partitions.get(&header.partition).map_or(Offset::ZERO, |state| state.flushed);
-        replaying.present.note(header.partition, last, payload.len(), flushed);
-        return Ok(());
-    }
-    log.completed(header.offset, last, sequence, payload.clone());
-    drop(log);
-    shared.unflushed_bytes.set(shared.unflushed_bytes.get() + payload.len() as u64);
-    shared.update_dirty(partition);
-    replaying.report.journal_batches += 1;
-    Ok(())
-}
-
-/// A partition with a gap: its pending batches must not reach the segment.
-fn drop_damaged(shared: &Shared, partition: &Rc<PartitionShared>) {
-    let pending: u64 = partition.log.borrow().tail().pending_bytes();
-    shared.sub_unflushed(pending);
-    *partition.health.borrow_mut() = crate::shared::PartitionHealth::Deleted;
-    shared.update_dirty(partition);
-    shared.partitions.borrow_mut().remove(&partition.tp);
 }

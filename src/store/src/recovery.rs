@@ -1,13 +1,14 @@
 //! Opening one partition's directory after an unclean stop, or one that somebody else wrote.
 //!
 //! Segments wholly below the recovery point are taken as they are. From the recovery point on every batch is checked (format, offsets, CRC);
-//! the first thing that is no batch ends the log, the file is cut there and the indexes are rebuilt. What was acknowledged beyond that is in
-//! the journal. A log that ends *below* its recovery point has lost flushed records: that is damage, and the partition stays closed.
+//! the first thing that is no batch ends the log and the indexes are rebuilt. What was acknowledged beyond that is in the journal, or it is
+//! damage (`torn.rs`). A log that ends *below* its recovery point has lost flushed records: that is damage, and the partition stays closed.
 
 use crate::compaction::swap;
 use crate::error::StoreError;
 use crate::foreign::Known;
 use crate::segment_files;
+use crate::torn::Torn;
 use bytes::Bytes;
 use odradek_base::{AlignedBuf, Offset, Rng, Timestamp, TopicPartition};
 use odradek_log::LogConfig;
@@ -38,11 +39,14 @@ pub struct Repairs {
     /// Batches that were checked.
     pub batches_checked: u64,
     pub bytes_checked: u64,
+    /// The end of the segments, where only the journal can tell whether it may be cut.
+    pub(crate) torn: Option<Torn>,
     /// Files of segments that a compaction replaced: to be unlinked once the state file is written.
     pub replaced: Vec<PathBuf>,
 }
 
-/// Opens the directory at `path`. `state`: what the shard's state file says of it; `known_outside`: what counts without one.
+/// Opens the directory at `path`. `state`: what the shard's state file says of it; `known_outside`: what counts without one. `journaled`: the
+/// shard's journal has what was not flushed.
 #[allow(clippy::too_many_arguments)]
 pub(crate) async fn recover(
     ring: &Ring,
@@ -51,6 +55,7 @@ pub(crate) async fn recover(
     config: LogConfig,
     state: Option<&PartitionState>,
     clean: bool,
+    journaled: bool,
     known_outside: Known,
     jitter: Rng,
 ) -> Result<(PartitionLog, Repairs), StoreError> {
@@ -74,6 +79,10 @@ pub(crate) async fn recover(
     let mut ended: Option<PathBuf> = None;
     for (at, base) in bases.iter().enumerate() {
         let log_path = path.join(names::segment_file(*base, names::LOG));
+        if let Some(torn) = &mut repairs.torn {
+            torn.beyond.push(*base);
+            continue;
+        }
         if let Some(ended) = &ended {
             tracing::warn!(file = %log_path.display(), "removed: {} ends before it", ended.display());
             remove_segment(ring, path, *base).await?;
@@ -89,8 +98,8 @@ pub(crate) async fn recover(
             segments.push(known.restore());
         } else {
             let trusted = if complete { next_base } else { None };
-            let (segment, cut) =
-                check_segment(ring, path, *base, &config, recovery_point, trusted, clean && state.is_none(), now, &mut repairs).await?;
+            let check = Check { recovery_point, trusted, clean: clean && state.is_none(), journaled, now };
+            let (segment, cut) = check_segment(ring, path, *base, &config, &check, &mut repairs).await?;
             if cut && next_base.is_some() {
                 ended = Some(log_path);
             }
@@ -198,7 +207,7 @@ async fn end_of_file(ring: &Ring, path: &Path, base: Offset) -> Result<Offset, S
     Ok(end)
 }
 
-async fn remove_segment(ring: &Ring, path: &Path, base: Offset) -> Result<(), StoreError> {
+pub(crate) async fn remove_segment(ring: &Ring, path: &Path, base: Offset) -> Result<(), StoreError> {
     for extension in [names::LOG, names::INDEX, names::TIME_INDEX, names::TRANSACTION_INDEX, names::SNAPSHOT] {
         crate::segment_files::remove(ring, &path.join(names::segment_file(base, extension))).await?;
     }
@@ -214,20 +223,28 @@ async fn read_optional(ring: &Ring, path: &Path) -> Result<Vec<u8>, StoreError> 
     }
 }
 
-/// Reads a segment from the last index entry that is trusted on, and rebuilds what is behind. Returns whether the file was cut.
-/// `trusted`: the next segment's base offset, where everything in this one is below the recovery point.
-#[allow(clippy::too_many_arguments)]
+/// What is known of a segment that is checked.
+struct Check {
+    recovery_point: Offset,
+    /// The next segment's base offset, where everything in this one is below the recovery point.
+    trusted: Option<Offset>,
+    /// Somebody else's, who stopped cleanly.
+    clean: bool,
+    /// The journal has what was not flushed.
+    journaled: bool,
+    now: Timestamp,
+}
+
+/// Reads a segment from the last index entry that is trusted on, and rebuilds what is behind. Returns whether something that is no batch ends it.
 async fn check_segment(
     ring: &Ring,
     directory: &Path,
     base: Offset,
     config: &LogConfig,
-    recovery_point: Offset,
-    trusted: Option<Offset>,
-    clean: bool,
-    now: Timestamp,
+    check: &Check,
     repairs: &mut Repairs,
 ) -> Result<(Segment, bool), StoreError> {
+    let &Check { recovery_point, trusted, clean, journaled, now } = check;
     let path = directory.join(names::segment_file(base, names::LOG));
     let io = |operation: &'static str, error| StoreError::io(operation, &path, error);
     let file =
@@ -317,10 +334,14 @@ async fn check_segment(
         );
         return Err(StoreError::Damaged { path, reason });
     }
-    if end < length {
+    if end < length && !padding {
+        repairs.truncated.push((path.clone(), length - end));
+    }
+    if end < length && !padding && journaled {
+        repairs.torn = Some(Torn { path: path.clone(), position: end, length, offset: segment.next_offset, beyond: Vec::new() });
+    } else if end < length {
         if !padding {
             tracing::warn!(file = %path.display(), position = end, bytes = length - end, "cut a torn tail");
-            repairs.truncated.push((path.clone(), length - end));
         }
         file.truncate(end).await.map_err(|error| io("truncate", error))?;
     }

@@ -303,3 +303,32 @@ fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
         assert!(put_many(&world, &ring, &store, 0, 50..51, 100)[0].0 == 40, "it takes records");
     });
 }
+
+#[test]
+fn a_bit_that_flips_after_its_flush_is_no_torn_tail_even_if_no_state_file_knows_of_the_flush() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        // The state file of the start is the last one: it knows of no flush.
+        let config = StoreConfig { state_interval: Duration::from_secs(3600), ..small(Path::new("/data")) };
+        let (ring, store, _) = open(&world, &config, 2);
+        put_many(&world, &ring, &store, 0, 0..20, 1_000);
+        // Until the journal has been reused, and with it what it had of partition 0.
+        let one = churn(&world, &ring, &store, 1, 100);
+        world.crash(HOST, CrashMode::Kill);
+        let log = Path::new("/data/orders-0/00000000000000000000.log");
+        let content = world.peek(HOST, log).expect("the segment");
+        let position = content.len() as u64 * seed / 10;
+        assert!(world.flip_bit(HOST, log, position, 3));
+        let damaged = world.peek(HOST, log);
+
+        for _ in 0..2 {
+            let (ring, store, report) = open(&world, &config, 2);
+            let reason = report.damaged.get(&tp(0)).expect("closed");
+            assert!(reason.contains("the journal no longer has it"), "{reason}");
+            assert!(store.partition(tp(0)).is_none());
+            assert_eq!(world.peek(HOST, log), damaged, "nothing was cut");
+            assert_eq!(rows_of(&world, &ring, &store, 1), one);
+            world.crash(HOST, CrashMode::PowerLoss);
+        }
+    });
+}

@@ -1,0 +1,192 @@
+//! What the journal has that segments lack, brought back into the partitions that were opened.
+
+use crate::error::StoreError;
+use crate::journal_scan;
+use crate::open::RecoveryReport;
+use crate::progress::Progress;
+use crate::settle::Present;
+use crate::shared::{CachedBlock, PartitionHealth, PartitionShared, Shared};
+use crate::strand::{self, Homeless};
+use crate::torn::Torn;
+use bytes::Bytes;
+use odradek_base::{Offset, TopicPartition};
+use odradek_log::journal::format::{EntryHeader, EntryKind, Sequence};
+use odradek_log::journal::replay::{self, Plan};
+use odradek_log::journal::space::FileNumber;
+use odradek_log::state::PartitionState;
+use odradek_wire::batch::BatchView;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// What replaying needs and gathers.
+pub(crate) struct Replaying<'a> {
+    /// What the state file says.
+    pub states: &'a BTreeMap<TopicPartition, PartitionState>,
+    pub present: Present,
+    pub homeless: Homeless,
+    pub report: &'a mut RecoveryReport,
+}
+
+/// Applies batches that were put aside when their partitions went offline. They count as part of the journal block `sequence`, the first one.
+pub(crate) async fn stranded(shared: &Rc<Shared>, sequence: Sequence, replaying: &mut Replaying<'_>) -> Result<(), StoreError> {
+    for (tp, path) in shared.stranded.files() {
+        let Some(partition) = shared.partitions.borrow().get(&tp).cloned() else { continue };
+        let batches = match strand::read(&shared.ring, &path).await {
+            Ok(batches) => batches,
+            Err(error) => {
+                close_damaged(shared, &partition, error, replaying);
+                continue;
+            }
+        };
+        for batch in batches {
+            let Ok(view) = BatchView::parse(&batch) else { continue };
+            let header = EntryHeader {
+                kind: EntryKind::Batch,
+                partition: tp,
+                leader_epoch: view.leader_epoch(),
+                offset: view.base_offset(),
+                payload_bytes: batch.len() as u32,
+            };
+            if let Err(reason) = replay_batch(shared, &partition, &header, &batch, sequence, replaying) {
+                close_damaged(shared, &partition, StoreError::Damaged { path: path.clone(), reason }, replaying);
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A partition that cannot be continued. What only the journal has of it is kept.
+fn close_damaged(shared: &Shared, partition: &Rc<PartitionShared>, error: StoreError, replaying: &mut Replaying<'_>) {
+    tracing::error!(partition = %partition.tp, topic = %partition.topic_name, "partition stays closed: {error}");
+    replaying.report.damaged.insert(partition.tp, error.to_string());
+    shared.offline.close(partition.tp, error);
+    for batch in partition.log.borrow().tail().pending() {
+        replaying.homeless.add(partition.tp, batch.bytes.clone());
+    }
+    drop_damaged(shared, partition);
+}
+
+/// Applies the journal to the partitions.
+pub(crate) async fn journal(
+    shared: &Rc<Shared>,
+    files: &BTreeMap<FileNumber, PathBuf>,
+    plan: &Plan,
+    replaying: &mut Replaying<'_>,
+) -> Result<(), StoreError> {
+    replaying.report.journal_blocks = plan.blocks.len();
+    let mut progress = Progress::new(shared.config.shard, "journal blocks", plan.blocks.len(), shared.ring.now());
+    for block in &plan.blocks {
+        let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
+        let Some(entries) = replay::entries(&bytes) else {
+            let path = files.get(&block.file).cloned().unwrap_or_default();
+            return Err(StoreError::Damaged { path, reason: format!("journal block {} does not hold together", block.sequence) });
+        };
+        let mut tagged = Vec::new();
+        for (header, range) in entries {
+            let partition = shared.partitions.borrow().get(&header.partition).cloned();
+            let Some(partition) = partition else {
+                let failed = replaying.report.failed(header.partition);
+                replaying.report.foreign_batches += u64::from(!failed);
+                if failed && header.kind == EntryKind::Batch {
+                    replaying.homeless.add(header.partition, bytes.slice(range));
+                }
+                continue;
+            };
+            match header.kind {
+                EntryKind::LogStart => {
+                    if shared.state_dirty.get().is_none() {
+                        shared.state_dirty.set(Some(block.sequence));
+                    }
+                    partition.log.borrow_mut().advance_log_start(header.offset);
+                }
+                EntryKind::Batch => {
+                    let payload = bytes.slice(range);
+                    if let Err(reason) = replay_batch(shared, &partition, &header, &payload, block.sequence, replaying) {
+                        let error = StoreError::Damaged { path: partition.path.to_path_buf(), reason };
+                        close_damaged(shared, &partition, error, replaying);
+                        replaying.homeless.add(header.partition, payload);
+                        continue;
+                    }
+                    tagged.push(partition);
+                }
+            }
+        }
+        let size = bytes.len() as u64;
+        progress.step(size, shared.ring.now());
+        shared.cached_bytes.set(shared.cached_bytes.get() + size);
+        shared.cache.borrow_mut().push_back(CachedBlock { sequence: block.sequence, bytes: size, partitions: tagged });
+    }
+    if replaying.report.foreign_batches > 0 {
+        tracing::warn!(
+            batches = replaying.report.foreign_batches,
+            "the journal holds batches of partitions that this shard does not own (deleted topics, or a changed number of shards)"
+        );
+    }
+    Ok(())
+}
+
+/// Cuts the tails that the journal has brought back. What it did not bring back was flushed once.
+pub(crate) async fn torn_tails(shared: &Rc<Shared>, torn: Vec<(TopicPartition, Torn)>, replaying: &mut Replaying<'_>) {
+    for (tp, torn) in torn {
+        let Some(partition) = shared.partitions.borrow().get(&tp).cloned() else { continue };
+        if partition.log.borrow().marks().appended.offset() > torn.offset {
+            if let Err(error) = torn.cut(&shared.ring).await {
+                close_damaged(shared, &partition, error, replaying);
+            }
+        } else {
+            close_damaged(shared, &partition, torn.damage(), replaying);
+        }
+    }
+}
+
+/// A log start may lie among batches that only the journal had: now they are there.
+pub(crate) fn log_starts(shared: &Rc<Shared>, replaying: &mut Replaying<'_>) {
+    for (tp, state) in replaying.states {
+        let Some(partition) = shared.partitions.borrow().get(tp).cloned() else { continue };
+        let end = {
+            let mut log = partition.log.borrow_mut();
+            log.advance_log_start(state.log_start);
+            log.marks().appended.offset()
+        };
+        if end < state.log_start {
+            let reason = format!("the log ends at offset {end}, but records up to {} were deleted", state.log_start);
+            let error = StoreError::Damaged { path: partition.path.to_path_buf(), reason };
+            close_damaged(shared, &partition, error, replaying);
+        }
+    }
+}
+
+fn replay_batch(
+    shared: &Shared,
+    partition: &Rc<PartitionShared>,
+    header: &EntryHeader,
+    payload: &Bytes,
+    sequence: Sequence,
+    replaying: &mut Replaying<'_>,
+) -> Result<(), String> {
+    let last = BatchView::parse(payload).map_or(header.offset, |view| view.last_offset());
+    let mut log = partition.log.borrow_mut();
+    let now = shared.ring.wall_clock();
+    if !log.replay(header, payload, sequence, now).map_err(|error| format!("the journal does not continue the log: {error}"))? {
+        let flushed = replaying.states.get(&header.partition).map_or(Offset::ZERO, |state| state.flushed);
+        replaying.present.note(header.partition, last, payload.len(), flushed);
+        return Ok(());
+    }
+    log.completed(header.offset, last, sequence, payload.clone());
+    drop(log);
+    shared.unflushed_bytes.set(shared.unflushed_bytes.get() + payload.len() as u64);
+    shared.update_dirty(partition);
+    replaying.report.journal_batches += 1;
+    Ok(())
+}
+
+/// A partition with a gap: its pending batches must not reach the segment.
+fn drop_damaged(shared: &Shared, partition: &Rc<PartitionShared>) {
+    let pending: u64 = partition.log.borrow().tail().pending_bytes();
+    shared.sub_unflushed(pending);
+    *partition.health.borrow_mut() = PartitionHealth::Deleted;
+    shared.update_dirty(partition);
+    shared.partitions.borrow_mut().remove(&partition.tp);
+}
