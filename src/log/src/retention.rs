@@ -21,10 +21,11 @@ fn may_go(segment: &Segment, marks: &Marks) -> bool {
     !(active && segment.is_empty()) && segment.next_offset <= marks.high_watermark.offset() && segment.next_offset <= marks.flushed.offset()
 }
 
-/// Segments without an offset that readers may ask for.
+/// Segments without an offset that readers may ask for: the next one begins at or below the log start. (Where a segment's own batches end says
+/// less: compaction may have taken the last ones, or all.)
 pub fn below_log_start(segments: &[Segment], marks: &Marks) -> usize {
-    let inactive = segments.len().saturating_sub(1);
-    segments.iter().take(inactive).take_while(|segment| segment.next_offset <= marks.log_start.offset() && may_go(segment, marks)).count()
+    let with_next = segments.iter().zip(segments.iter().skip(1));
+    with_next.take_while(|(segment, next)| next.base_offset <= marks.log_start.offset() && may_go(segment, marks)).count()
 }
 
 fn expired(segments: &[Segment], marks: &Marks, config: &LogConfig, now: Timestamp) -> usize {
@@ -91,6 +92,12 @@ mod tests {
         assert_eq!(count(compacted, &marks, 999_999), 0);
         let started = Marks::settled(Offset(20), Offset(40));
         assert_eq!(count(compacted, &started, 0), 2);
+        let mut emptied = segments();
+        for segment in &mut emptied[..2] {
+            *segment = Segment::new(segment.base_offset, Timestamp(0));
+        }
+        let below = |start| deletable(&emptied, &Marks::settled(Offset(start), Offset(40)), &compacted, Timestamp(0));
+        assert_eq!((below(0), below(9), below(10), below(20)), (0, 0, 1, 2), "what compaction emptied still has its offsets");
         let mut unflushed = marks;
         unflushed.flushed = crate::marks::Flushed(Offset(19));
         assert_eq!(count(time, &unflushed, 999_999), 1, "what is not flushed stays");

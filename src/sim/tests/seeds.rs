@@ -42,3 +42,10 @@ fn a_log_start_within_a_journal_batch_is_recovered() {
     seeds(Mode::Cores, 155..156);
     seeds(Mode::Cores, 165..166);
 }
+
+/// Compaction emptied the oldest segment, and retention took it for one below the log start: the log start moved.
+#[test]
+fn a_segment_that_compaction_emptied_keeps_its_offsets() {
+    seeds(Mode::Cores, 1285..1286);
+    seeds(Mode::Node, 1084..1085);
+}
