@@ -11,11 +11,12 @@ use odradek_wire::batch::{BatchView, Rewrite, without_records};
 use odradek_wire::records::{RecordStream, RecordView, RecordsError};
 use std::collections::BTreeMap;
 
-/// The last thing that an active producer wrote (`LastRecord`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct LastRecord {
-    /// `None`: a marker.
-    last_data_offset: Option<Offset>,
+/// The last things that an active producer wrote. Kafka keeps one batch (`LastRecord`), which is what its snapshots have of a producer; here a
+/// crash must not lose the others that the producer may send again, so each of its last five stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LastRecords {
+    /// Last offsets of the batches; none: a marker.
+    data: Vec<Offset>,
     epoch: ProducerEpoch,
 }
 
@@ -24,7 +25,7 @@ struct LastRecord {
 pub struct Filter {
     pub map: OffsetMap,
     pub transactions: CleanedTransactions,
-    active: BTreeMap<ProducerId, LastRecord>,
+    active: BTreeMap<ProducerId, LastRecords>,
     now: Timestamp,
     delete_retention_ms: i64,
 }
@@ -37,19 +38,19 @@ impl Filter {
         now: Timestamp,
         delete_retention_ms: i64,
     ) -> Self {
-        let last = |entry: &crate::producer_state::entry::ProducerEntry| LastRecord {
-            last_data_offset: entry.last_batch().map(|batch| batch.last_offset),
+        let last = |entry: &crate::producer_state::entry::ProducerEntry| LastRecords {
+            data: entry.batches().iter().map(|batch| batch.last_offset).collect(),
             epoch: entry.epoch,
         };
         let active = producers.producers().map(|(id, entry)| (id, last(entry))).collect();
         Self { map, transactions, active, now, delete_retention_ms }
     }
 
-    /// The batch holds its producer's last sequence, or its marker the last epoch.
+    /// The batch may be sent again, or its marker has the producer's last epoch.
     fn is_last_of_producer(&self, view: &BatchView<'_>) -> bool {
-        self.active.get(&view.producer_id()).is_some_and(|last| match last.last_data_offset {
-            Some(offset) => view.last_offset() == offset,
-            None => view.is_control() && view.producer_epoch() == last.epoch,
+        self.active.get(&view.producer_id()).is_some_and(|last| match last.data.is_empty() {
+            false => last.data.contains(&view.last_offset()),
+            true => view.is_control() && view.producer_epoch() == last.epoch,
         })
     }
 

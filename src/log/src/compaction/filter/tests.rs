@@ -200,29 +200,29 @@ fn aborted_records_go_and_markers_follow() {
 }
 
 #[test]
-fn active_producers_keep_their_last_batch() {
-    let first = keyed(0, &[("a", Some("1"))]).producer(ProducerId(7), ProducerEpoch(3), 40).build();
-    let last = keyed(1, &[("a", Some("2")), ("b", Some("2"))]).producer(ProducerId(7), ProducerEpoch(3), 41).build();
-    let log = [first, last, keyed(3, &[("a", Some("3")), ("b", Some("3"))]).build()];
+fn active_producers_keep_the_batches_that_they_may_send_again() {
+    let (producer, epoch) = (ProducerId(7), ProducerEpoch(3));
+    let mut log: Vec<Bytes> = Vec::new();
     let mut producers = ProducerState::default();
-    for (base_sequence, last_offset_delta, base) in [(40, 0, 0), (41, 1, 1)] {
-        let batch = ProducerBatch {
-            producer: ProducerId(7),
-            epoch: ProducerEpoch(3),
-            base_sequence,
-            last_offset_delta,
-            timestamp: Timestamp(5000),
-            is_transactional: false,
-        };
-        producers.appended(&batch, Offset(base));
+    // Six batches of two records: a client may send its last five again.
+    for at in 0..6 {
+        let base_sequence = 40 + 2 * at;
+        log.push(keyed(2 * i64::from(at), &[("a", Some("1")), ("b", Some("1"))]).producer(producer, epoch, base_sequence).build());
+        let batch =
+            ProducerBatch { producer, epoch, base_sequence, last_offset_delta: 1, timestamp: Timestamp(5000), is_transactional: false };
+        producers.appended(&batch, Offset(2 * i64::from(at)));
     }
+    log.push(keyed(12, &[("a", Some("3")), ("b", Some("3"))]).build());
     let out = clean(&log, index(&log, 0, 1 << 16, &[]), &[], &producers, 1);
-    assert_eq!(out.len(), 2);
-    let empty = BatchView::parse(&out[0]).expect("the empty batch");
-    assert_eq!((empty.record_count(), empty.base_offset().get(), empty.last_offset().get()), (0, 1, 2));
-    assert_eq!((empty.base_sequence(), empty.producer_epoch()), (41, ProducerEpoch(3)));
+    let kept: Vec<_> = out
+        .iter()
+        .map(|batch| BatchView::parse(batch).expect("a batch"))
+        .map(|view| (view.base_offset().get(), view.last_offset().get(), view.record_count(), view.base_sequence()))
+        .collect();
+    assert_eq!(kept, [(2, 3, 0, 42), (4, 5, 0, 44), (6, 7, 0, 46), (8, 9, 0, 48), (10, 11, 0, 50), (12, 13, 2, -1)]);
+    assert_eq!(BatchView::parse(&out[0]).expect("the empty batch").producer_epoch(), epoch);
     assert_eq!(clean(&out, index(&out, 0, 1 << 16, &[]), &[], &producers, 1), out, "and keep it");
-    assert_eq!(clean(&out, index(&out, 0, 1 << 16, &[]), &[], &ProducerState::default(), 1), log[2..], "until they expire");
+    assert_eq!(clean(&out, index(&out, 0, 1 << 16, &[]), &[], &ProducerState::default(), 1), log[6..], "until they expire");
     // After only a marker, the marker holds the epoch.
     let mut fenced = ProducerState::default();
     let end = Marker { commit: false, coordinator_epoch: 1 };
