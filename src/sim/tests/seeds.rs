@@ -49,3 +49,17 @@ fn a_segment_that_compaction_emptied_keeps_its_offsets() {
     seeds(Mode::Cores, 1285..1286);
     seeds(Mode::Node, 1084..1085);
 }
+
+/// A read returned a flipped bit and was written back: the last block of a segment before a flush, the end of a segment at a start.
+#[test]
+fn a_bad_read_is_not_made_to_last() {
+    seeds(Mode::Node, 1106..1107);
+    seeds(Mode::Cores, 1245..1246);
+}
+
+/// Compaction took batches that their producer sent again after a crash, and it was told that they were out of order.
+#[test]
+fn compaction_leaves_what_a_producer_may_send_again() {
+    seeds(Mode::Node, 1119..1120);
+    seeds(Mode::Node, 1245..1246);
+}

@@ -1,5 +1,6 @@
 //! Reading the journal files of a shard at start.
 
+use crate::careful;
 use crate::error::StoreError;
 use crate::journal_files;
 use bytes::Bytes;
@@ -65,7 +66,11 @@ async fn scan_file(ring: &Ring, number: FileNumber, path: &Path, shard: ShardId,
 pub(crate) async fn read_block(ring: &Ring, files: &BTreeMap<FileNumber, PathBuf>, block: &FoundBlock) -> Result<Bytes, StoreError> {
     let path = files.get(&block.file).cloned().unwrap_or_default();
     let file = ring.open(&path, OpenOptions::READ).await.map_err(|error| StoreError::io("open", &path, error))?;
-    read(&file, block.position, block.block_bytes as usize).await.map_err(|error| StoreError::io("read", &path, error))
+    let len = block.block_bytes as usize;
+    // What it holds is written again, into the journal or a segment.
+    let buf = AlignedBuf::zeroed(buffer::align_up(len));
+    let (buf, read) = careful::read(&file, &path, buf, block.position, buffer::align_up(len), len, None).await?;
+    Ok(buf.freeze().slice(..read.min(len)))
 }
 
 async fn read(file: &File, position: u64, len: usize) -> std::io::Result<Bytes> {

@@ -19,6 +19,7 @@
 
 mod buffer_pool;
 mod byte_gate;
+mod careful;
 mod close;
 mod cold_reads;
 mod commit;

@@ -10,6 +10,7 @@
 //! A start after a crash finds a `-future` directory before step 1 (it begins the move again), or both directories before step 3 (it uses the one
 //! that the state names and sets the other aside).
 
+use crate::careful;
 use crate::delete;
 use crate::error::StoreError;
 use crate::segment_files;
@@ -304,9 +305,8 @@ impl Mover<'_> {
         let path = segment_files::log_path(self.partition, base);
         let from = segment_files::open_log(self.shared, self.partition, &path).await?;
         let len = align_up(useful);
-        let (result, mut buf) = from.read_at(AlignedBuf::zeroed(len), at, len).await;
+        let (mut buf, read) = careful::read(&from, &path, AlignedBuf::zeroed(len), at, len, useful, None).await?;
         drop(reading);
-        let read = result.map_err(|error| StoreError::io("read", &path, error))?;
         if read < useful {
             let reason = format!("it ends at byte {}, but {} were flushed", at + read as u64, at + useful as u64);
             return Err(StoreError::Damaged { path, reason });

@@ -4,6 +4,7 @@
 //! is filled up with zeros at its end. Rewriting that block with the same bytes cannot harm them (a sector either has them already or gets
 //! them). The zeros are cut when the segment is complete and on a clean stop; recovery takes them for the end of the log.
 
+use crate::careful::{self, TailBlock};
 use crate::error::StoreError;
 use crate::shared::{PartitionShared, Shared};
 use bytes::Bytes;
@@ -43,9 +44,9 @@ pub(crate) async fn write_plan(shared: &Shared, partition: &PartitionShared, pla
     let head = (plan.position - start) as usize;
     let mut staging = AlignedBuf::zeroed(head + plan.bytes as usize);
     if head > 0 {
-        let (result, back) = file.read_at(staging, start, BLOCK_ALIGNMENT).await;
+        let known = partition.tail_block.get().filter(|tail| (tail.segment, tail.end) == (plan.segment, plan.position));
+        let (back, read) = careful::read(&file, &path, staging, start, BLOCK_ALIGNMENT, head, known.map(|tail| tail.crc)).await?;
         staging = back;
-        let read = result.map_err(|error| StoreError::io("read", &path, error))?;
         if read < head {
             return Err(StoreError::Damaged {
                 path,
@@ -60,6 +61,9 @@ pub(crate) async fn write_plan(shared: &Shared, partition: &PartitionShared, pla
     }
     // Behind the content: what was read of the old block is older than the zeros it gets.
     staging[at..].fill(0);
+    let end = plan.position + plan.bytes;
+    let crc = crc32c::crc32c(&staging[(align_down(end) - start) as usize..at]);
+    partition.tail_block.set(Some(TailBlock { segment: plan.segment, end, crc }));
     let bytes = staging.len() as u64;
     partition.padded.set(true);
     file.write_at(vec![staging.freeze()], start, Sync::No).await.map_err(|error| StoreError::io("write", &path, error))?;

@@ -6,6 +6,7 @@
 //! - the last block of the journal, because a block is begun only when the one before is on stable storage;
 //! - of the segments, what the journal still has: everything below was flushed with success before its journal space was given back.
 
+use crate::careful;
 use crate::error::StoreError;
 use crate::journal_scan;
 use crate::segment_files;
@@ -90,8 +91,7 @@ async fn rewrite_range(ring: &Ring, path: &Path, from: u64, end: u64) -> Result<
     let mut at = from;
     while at < end {
         let len = CHUNK_BYTES.min((end - at) as usize);
-        let (result, buf) = file.read_at(AlignedBuf::zeroed(len), at, len).await;
-        let read = result.map_err(|error| io("read", error))?;
+        let (buf, read) = careful::read(&file, path, AlignedBuf::zeroed(len), at, len, len, None).await?;
         if read < len {
             let reason = format!("it ends at byte {}, but recovery read {end}", at + read as u64);
             return Err(StoreError::Damaged { path: path.to_owned(), reason });

@@ -1,6 +1,7 @@
 //! What the parts of one shard's store share.
 
 use crate::buffer_pool::BufferPool;
+use crate::careful::TailBlock;
 use crate::cold_reads::ColdReads;
 use crate::compaction::Compaction;
 use crate::compaction::swap::PartitionCompaction;
@@ -62,6 +63,8 @@ pub(crate) struct PartitionShared {
     /// It is being moved to another log directory.
     pub moving: RefCell<Option<Rc<Move>>>,
     pub compaction: PartitionCompaction,
+    /// What the last flush left in the last block.
+    pub tail_block: Cell<Option<TailBlock>>,
     /// The active segment's file is longer than its content.
     pub padded: Cell<bool>,
     /// What was pending when it went offline is in a file of its own and no longer held in the journal.
@@ -86,6 +89,7 @@ impl PartitionShared {
             held: Cell::new(false),
             moving: RefCell::new(None),
             compaction: PartitionCompaction::default(),
+            tail_block: Cell::new(None),
             padded: Cell::new(false),
             stranded: Cell::new(false),
             touched: Cell::new(false),

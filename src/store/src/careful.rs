@@ -1,0 +1,51 @@
+//! Reading what is going to be written again.
+//!
+//! A read may return a flipped bit although the disk has the right one (a cable, a controller, memory). To a consumer that is one bad answer,
+//! which its CRC tells. What is read to be written back would make it last, in data that was acknowledged long ago and whose journal copy is
+//! gone: so it is compared with what was written last where that is known, and with a second read otherwise.
+
+use crate::error::StoreError;
+use odradek_base::{AlignedBuf, Offset};
+use odradek_ring::File;
+use std::path::Path;
+
+/// Reads of one place before it is given up.
+const READS_MAX: usize = 6;
+
+/// The bytes of a segment's last, partly filled block as they were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TailBlock {
+    /// Base offset of the segment.
+    pub segment: Offset,
+    /// Where its content ends.
+    pub end: u64,
+    /// CRC-32C of the bytes from the start of the block to `end`.
+    pub crc: u32,
+}
+
+/// Fills `buf` from `position` on with `len` bytes of the file, or what there is of them, and returns how many. The first `content` of them are
+/// right, or an error is returned.
+pub(crate) async fn read(
+    file: &File,
+    path: &Path,
+    mut buf: AlignedBuf,
+    position: u64,
+    len: usize,
+    content: usize,
+    known_crc: Option<u32>,
+) -> Result<(AlignedBuf, usize), StoreError> {
+    let mut before = None;
+    for _ in 0..READS_MAX {
+        let (result, back) = file.read_at(buf, position, len).await;
+        buf = back;
+        let read = result.map_err(|error| StoreError::io("read", path, error))?;
+        let crc = crc32c::crc32c(&buf[..read.min(content)]);
+        // Shorter than it should be: the caller knows what that means.
+        if read < content || known_crc.or(before) == Some(crc) {
+            return Ok((buf, read));
+        }
+        before = Some(crc);
+    }
+    let reason = format!("{content} bytes from {position} on are not what was written there, or differ from one read to the next");
+    Err(StoreError::Damaged { path: path.to_owned(), reason })
+}
