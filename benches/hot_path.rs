@@ -5,7 +5,6 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use odradek_base::{LeaderEpoch, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
 use odradek_log::journal::format::{JournalId, Sequence};
 use odradek_log::journal::writer::{Assignment, Writer, WriterLimits};
-use odradek_ring::Ring;
 use odradek_ring::sim::{HostId, World, WorldOptions};
 use odradek_store::{AppendOrigin, Durability, LogConfig, PartitionSpec, Store, StoreConfig};
 use odradek_wire::batch::BatchView;
@@ -18,7 +17,6 @@ use odradek_wire::messages::produce_request::{PartitionProduceData, TopicProduce
 use odradek_wire::produce::{ProduceRequest, TopicReference};
 use odradek_wire::records::BatchBuilder;
 use odradek_wire::{StrBytes, api, encode_request, parse_header};
-use std::cell::RefCell;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -113,15 +111,6 @@ fn fetch_assembly(c: &mut Criterion) {
     group.finish();
 }
 
-fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move { *out.borrow_mut() = Some(future.await) });
-    assert!(world.run_until(|| slot.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
-
 /// One round of group commit on the simulated ring: an append to each of 16 partitions, one journal block, its completion, everybody woken.
 /// The simulated disk copies what it is given; the device's time is virtual and does not count.
 fn group_commit(c: &mut Criterion) {
@@ -133,7 +122,7 @@ fn group_commit(c: &mut Criterion) {
     // Old segments go at once: the simulated disk is memory.
     let log = LogConfig { segment_bytes: 4 << 20, retention_bytes: 4 << 20, file_delete_delay_ms: 0, ..LogConfig::default() };
     let owned = (0..PARTITIONS).map(|at| PartitionSpec { tp: tp(at), topic_name: "orders".into(), config: log }).collect();
-    let (store, _) = run(&world, &ring, Store::open(ring.clone(), config, owned)).expect("open");
+    let (store, _) = world.block_on(&ring, Store::open(ring.clone(), config, owned)).expect("open");
     let batch = Rc::new(valid());
     let mut rounds = 0u64;
     let mut group = c.benchmark_group("group commit");
@@ -145,7 +134,7 @@ fn group_commit(c: &mut Criterion) {
                 rounds += 1;
                 if rounds.is_multiple_of(512) {
                     let (store, now) = (store.clone(), ring.wall_clock());
-                    run(&world, &ring, async move {
+                    world.block_on(&ring, async move {
                         for partition in store.partitions() {
                             partition.run_retention(now).await.expect("retention");
                         }
@@ -154,7 +143,7 @@ fn group_commit(c: &mut Criterion) {
             },
             |()| {
                 let (store, batch) = (store.clone(), batch.clone());
-                run(&world, &ring, async move {
+                world.block_on(&ring, async move {
                     store.wait_admission().await;
                     let mut waiting = Vec::new();
                     for at in 0..PARTITIONS {

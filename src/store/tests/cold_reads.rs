@@ -24,10 +24,10 @@ fn filled(percent: u32) -> (World, Ring, Store) {
     let ring = world.ring(HOST, ShardId(0));
     // One segment: opening files is no part of the share.
     let owned = vec![spec(0, LogConfig::default()), spec(1, LogConfig::default())];
-    let (store, _) = run(&world, &ring, Store::open(ring.clone(), config, owned)).expect("open");
+    let (store, _) = world.block_on(&ring, Store::open(ring.clone(), config, owned)).expect("open");
     let partition = store.partition(tp(0)).expect("owned");
     let filling = store.clone();
-    run(&world, &ring, async move {
+    world.block_on(&ring, async move {
         for id in 0..BATCHES {
             filling.wait_admission().await;
             let appended = append(&partition, &batch(id, 1, 9_000), Durability::Durable);
@@ -56,7 +56,7 @@ fn reading_takes(percent: u32, live: bool) -> (Duration, u64) {
     }
     let (began, before) = (world.now(), written.get());
     let partition = store.partition(tp(0)).expect("owned");
-    let rows = run(&world, &ring, async move { read_all(&partition, Offset(0), 64 << 10).await });
+    let rows = world.block_on(&ring, async move { read_all(&partition, Offset(0), 64 << 10).await });
     over.set(true);
     assert_eq!(rows.expect("readable").len() as u64, BATCHES);
     (world.now() - began, written.get() - before)

@@ -12,7 +12,7 @@ use odradek_store::{CleanupPolicy, Compacted, Durability, LogConfig, Partition, 
 use odradek_wire::batch::{BatchView, batches};
 use odradek_wire::compress::Codec;
 use odradek_wire::records::{BatchBuilder, Record, RecordReader};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -42,22 +42,10 @@ fn config(dedupe_bytes: usize) -> StoreConfig {
     config
 }
 
-fn run<T: 'static>(world: &World, future: impl Future<Output = T> + 'static, ring: &Ring) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move {
-        let value = future.await;
-        *out.borrow_mut() = Some(value);
-    });
-    let done = slot.clone();
-    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
-
 fn open(world: &World, dedupe_bytes: usize) -> (Ring, Store, Partition, RecoveryReport) {
     let ring = world.ring(HOST, ShardId(0));
-    let (store, report) = run(world, Store::open(ring.clone(), config(dedupe_bytes), vec![spec(0, log_config())]), &ring).expect("open");
+    let (store, report) =
+        world.block_on(&ring, Store::open(ring.clone(), config(dedupe_bytes), vec![spec(0, log_config())])).expect("open");
     assert!(report.damaged.is_empty() && report.holes.is_empty(), "{report:?}");
     let partition = store.partition(tp(0)).expect("owned");
     (ring, store, partition, report)
@@ -83,7 +71,7 @@ fn produce(world: &World, ring: &Ring, partition: &Partition, model: &mut Model,
         }
         let batch = test_batches::valid(builder.build());
         let appended = append(partition, &batch, Durability::Durable);
-        run(world, partition.wait(appended.ticket), ring).expect("durable");
+        world.block_on(ring, partition.wait(appended.ticket)).expect("durable");
         for record in RecordReader::new(&batch.bytes, 1 << 24).expect("records") {
             let record = record.expect("a record");
             model.insert(appended.base_offset.get() + record.offset.get(), key_and_value(&record));
@@ -183,20 +171,20 @@ fn history(seed: u64, dedupe_bytes: usize) {
         for _ in 0..2 {
             ring.spawn(keep_reading(ring.clone(), partition.clone(), Rc::new(model.clone()), stop.clone(), rng.fork()));
         }
-        let rounds = run(&world, compact_all(partition.clone(), NOW + round * 2 * DAY), &ring);
+        let rounds = world.block_on(&ring, compact_all(partition.clone(), NOW + round * 2 * DAY));
         assert!(!rounds.is_empty(), "seed {seed}: something was due");
         reclaimed += rounds.iter().map(|round| round.bytes_before.saturating_sub(round.bytes_after)).sum::<u64>();
         stop.set(true);
         world.run_for(Duration::from_secs(2));
-        run(&world, store.close(), &ring).expect("close");
+        world.block_on(&ring, store.close()).expect("close");
         world.crash(HOST, CrashMode::Kill);
         let (ring, store, partition, report) = open(&world, dedupe_bytes);
         assert!(report.clean, "{report:?}");
-        let found = run(&world, read(partition.clone(), 0), &ring);
+        let found = world.block_on(&ring, read(partition.clone(), 0));
         check(&found, &model, &format!("seed {seed} round {round}"));
-        run(&world, check_times(partition.clone(), found), &ring);
-        assert_eq!(run(&world, compact_all(partition, NOW + round * 2 * DAY), &ring), [], "where it ended is known after a restart");
-        run(&world, store.close(), &ring).expect("close");
+        world.block_on(&ring, check_times(partition.clone(), found));
+        assert_eq!(world.block_on(&ring, compact_all(partition, NOW + round * 2 * DAY)), [], "where it ended is known after a restart");
+        world.block_on(&ring, store.close()).expect("close");
         world.crash(HOST, CrashMode::Kill);
     }
     assert!(reclaimed > 50 << 10, "seed {seed}: {reclaimed} bytes");
@@ -217,11 +205,11 @@ fn cut_off(seed: u64, after: Option<Duration>, mode: CrashMode) -> Duration {
     let (ring, _store, partition, _) = open(&world, 1 << 20);
     produce(&world, &ring, &partition, &mut model, &mut rng);
     // A first compaction, so that the second one replaces what the first one made.
-    run(&world, compact_all(partition.clone(), NOW), &ring);
+    world.block_on(&ring, compact_all(partition.clone(), NOW));
     produce(&world, &ring, &partition, &mut model, &mut rng);
     let started = ring.now();
     let Some(after) = after else {
-        run(&world, compact_all(partition, NOW + 2 * DAY), &ring);
+        world.block_on(&ring, compact_all(partition, NOW + 2 * DAY));
         return ring.now() - started;
     };
     let compaction = compact_all(partition, NOW + 2 * DAY);
@@ -231,19 +219,19 @@ fn cut_off(seed: u64, after: Option<Duration>, mode: CrashMode) -> Duration {
     for restart in 0..2 {
         // The second start comes after a crash at once: the first one's repairs are not in the state file of a clean stop.
         let (ring, _store, partition, _) = open(&world, 1 << 20);
-        let found = run(&world, read(partition.clone(), 0), &ring);
+        let found = world.block_on(&ring, read(partition.clone(), 0));
         let context = format!("seed {seed}, {mode:?} after {after:?}, start {restart}");
         check(&found, &model, &context);
-        run(&world, check_times(partition.clone(), found), &ring);
+        world.block_on(&ring, check_times(partition.clone(), found));
         if restart == 1 {
-            run(&world, compact_all(partition.clone(), NOW + 4 * DAY), &ring);
-            let found = run(&world, read(partition.clone(), 0), &ring);
+            world.block_on(&ring, compact_all(partition.clone(), NOW + 4 * DAY));
+            let found = world.block_on(&ring, read(partition.clone(), 0));
             check(&found, &model, &context);
         }
         world.crash(HOST, mode);
     }
     let (ring, _store, partition, _) = open(&world, 1 << 20);
-    check(&run(&world, read(partition, 0), &ring), &model, "after the last crash");
+    check(&world.block_on(&ring, read(partition, 0)), &model, "after the last crash");
     Duration::ZERO
 }
 
@@ -267,16 +255,16 @@ fn batches_stay_whole_and_name_their_offsets() {
     let (ring, store, partition, _) = open(&world, 1 << 20);
     produce(&world, &ring, &partition, &mut model, &mut rng);
     let before = partition.size_bytes();
-    run(&world, compact_all(partition.clone(), NOW), &ring);
+    world.block_on(&ring, compact_all(partition.clone(), NOW));
     assert!(partition.size_bytes() < before * 3 / 4, "{} of {before} bytes left", partition.size_bytes());
-    run(&world, store.close(), &ring).expect("close");
+    world.block_on(&ring, store.close()).expect("close");
     world.crash(HOST, CrashMode::Kill);
     let (ring, _store, partition, _) = open(&world, 1 << 20);
     // A read from an offset that is gone gives the batch that has it or the next one.
-    let found = run(&world, read(partition.clone(), 0), &ring);
+    let found = world.block_on(&ring, read(partition.clone(), 0));
     for from in 0..model.len() as i64 {
         let (partition, end) = (partition.clone(), partition.marks().high_watermark.offset());
-        let data = run(&world, async move { partition.read(Offset(from), end, 1, true).await }, &ring).expect("readable");
+        let data = world.block_on(&ring, async move { partition.read(Offset(from), end, 1, true).await }).expect("readable");
         let view = BatchView::parse(data.batches.first().expect("a batch")).expect("whole");
         assert!(view.last_offset().get() >= from);
         let next = found.iter().find(|record| record.offset.get() >= from).expect("the active segment has records");

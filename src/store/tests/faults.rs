@@ -17,7 +17,7 @@ const HOST: HostId = HostId(1);
 fn open(world: &World, config: &StoreConfig, partitions: i32) -> (Ring, Store, RecoveryReport) {
     let ring = world.ring(HOST, ShardId(0));
     let owned = (0..partitions).map(|partition| spec(partition, small_segments())).collect();
-    let (store, report) = run(world, &ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
+    let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
     (ring, store, report)
 }
 
@@ -33,7 +33,7 @@ async fn put(partition: &Partition, id: u64, bytes: usize) -> Result<Row, ErrorC
 
 fn put_many(world: &World, ring: &Ring, store: &Store, index: i32, ids: std::ops::Range<u64>, bytes: usize) -> Vec<Row> {
     let store = store.clone();
-    run(world, ring, async move {
+    world.block_on(ring, async move {
         let mut rows = Vec::new();
         for id in ids {
             store.wait_admission().await;
@@ -46,7 +46,7 @@ fn put_many(world: &World, ring: &Ring, store: &Store, index: i32, ids: std::ops
 /// Everything of a partition, first without memory's help for what the segments have.
 fn rows_of(world: &World, ring: &Ring, store: &Store, index: i32) -> Vec<Row> {
     let partition = store.partition(tp(index)).expect("open");
-    run(world, ring, async move { read_all(&partition, Offset(0), 20_000).await.expect("readable") })
+    world.block_on(ring, async move { read_all(&partition, Offset(0), 20_000).await.expect("readable") })
 }
 
 fn fail(world: &World, operation: DiskOperation, path_contains: &str) {
@@ -75,10 +75,10 @@ fn a_journal_flush_that_failed_is_not_relied_on_after_a_restart() {
         let mut rows = put_many(&world, &ring, &store, 0, 0..10, 500);
         fail(&world, DiskOperation::Sync, ".journal");
         let partition = store.partition(tp(0)).expect("there");
-        let failed = run(&world, &ring, async move { put(&partition, 10, 500).await });
+        let failed = world.block_on(&ring, async move { put(&partition, 10, 500).await });
         assert_eq!(failed, Err(ErrorCode::KafkaStorageError));
         let partition = store.partition(tp(0)).expect("there");
-        let refused = run(&world, &ring, async move { put(&partition, 11, 500).await });
+        let refused = world.block_on(&ring, async move { put(&partition, 11, 500).await });
         assert_eq!(refused, Err(ErrorCode::KafkaStorageError), "a journal that failed is not tried again");
         world.crash(HOST, CrashMode::Kill);
 
@@ -113,7 +113,7 @@ fn a_failed_flush_of(path_contains: &'static str) {
         let partition = store.partition(tp(0)).expect("there");
         for id in 0..400 {
             let (partition, ring2) = (partition.clone(), ring.clone());
-            let row = run(&world, &ring, async move {
+            let row = world.block_on(&ring, async move {
                 ring2.sleep(Duration::from_millis(2)).await;
                 put(&partition, id, 2_000).await
             });
@@ -127,7 +127,7 @@ fn a_failed_flush_of(path_contains: &'static str) {
         }
         assert!(matches!(partition.check(), Err(StoreError::PartitionOffline { .. })), "the failed flush took the partition offline");
         let refused = partition.clone();
-        let read = run(&world, &ring, async move { refused.read(Offset(0), Offset(1), 100, true).await.map(|_| ()) });
+        let read = world.block_on(&ring, async move { refused.read(Offset(0), Offset(1), 100, true).await.map(|_| ()) });
         assert_eq!(read.expect_err("offline").code(), ErrorCode::KafkaStorageError);
         // The others go on, for longer than the journal is.
         one.extend(churn(&world, &ring, &store, 1, 1000));
@@ -143,7 +143,7 @@ fn a_failed_flush_of(path_contains: &'static str) {
         assert!(report.damaged.is_empty(), "{report:?}");
         assert_eq!(rows_of(&world, &ring, &store, 0), zero, "what the failed flush dropped was taken for flushed");
         assert_eq!(rows_of(&world, &ring, &store, 1), one);
-        run(&world, &ring, store.close()).expect("close");
+        world.block_on(&ring, store.close()).expect("close");
     });
 }
 
@@ -213,7 +213,7 @@ fn a_failing_directory_takes_its_own_partitions_only() {
         }
         // A new partition goes where it can live.
         let making = store.clone();
-        run(&world, &ring, async move { making.create(spec(4, small_segments())).await.map(|_| ()) }).expect("created");
+        world.block_on(&ring, async move { making.create(spec(4, small_segments())).await.map(|_| ()) }).expect("created");
         assert_eq!(store.partition(tp(4)).expect("there").log_dir(), Path::new("/d0"));
         world.crash(HOST, CrashMode::PowerLoss);
 
@@ -224,12 +224,12 @@ fn a_failing_directory_takes_its_own_partitions_only() {
         assert_eq!(report.damaged.keys().copied().collect::<Vec<_>>(), [tp(1), tp(3)]);
         assert_eq!(store.closed(tp(1)).expect("closed").code(), ErrorCode::KafkaStorageError);
         let making = store.clone();
-        let made = run(&world, &ring, async move { making.create(spec(1, small_segments())).await.map(|_| ()) });
+        let made = world.block_on(&ring, async move { making.create(spec(1, small_segments())).await.map(|_| ()) });
         assert!(made.is_err(), "a new partition must not take the place of one that is offline");
         for index in [0, 2] {
             rows[index as usize].extend(churn(&world, &ring, &store, index, 2000));
         }
-        run(&world, &ring, store.close()).expect("close");
+        world.block_on(&ring, store.close()).expect("close");
         world.crash(HOST, CrashMode::PowerLoss);
 
         let (ring, store, report) = open(&world, &config, 5);
@@ -237,7 +237,7 @@ fn a_failing_directory_takes_its_own_partitions_only() {
         for (index, rows) in rows.iter().enumerate() {
             assert_eq!(&rows_of(&world, &ring, &store, index as i32), rows, "partition {index}");
         }
-        run(&world, &ring, store.close()).expect("close");
+        world.block_on(&ring, store.close()).expect("close");
     });
 }
 
@@ -249,7 +249,7 @@ fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
         let (ring, store, _) = open(&world, &config, 2);
         let zero = put_many(&world, &ring, &store, 0, 0..20, 1_000);
         let one = put_many(&world, &ring, &store, 1, 100..120, 1_000);
-        run(&world, &ring, store.close()).expect("close");
+        world.block_on(&ring, store.close()).expect("close");
         world.crash(HOST, CrashMode::Kill);
         let log = Path::new("/data/orders-0/00000000000000000000.log");
         let content = world.peek(HOST, log).expect("the segment");
@@ -269,7 +269,7 @@ fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
         let partition = store.partition(tp(0)).expect("open");
         let (before, damaged) = (zero[..victim].to_vec(), Offset(zero[victim].0));
         let reading = partition.clone();
-        let good = run(&world, &ring, async move {
+        let good = world.block_on(&ring, async move {
             let mut rows = Vec::new();
             let mut at = Offset(0);
             while at < damaged {
@@ -287,7 +287,7 @@ fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
         assert_eq!(good, before);
         for times in 1..=3 {
             let reading = partition.clone();
-            let error = run(&world, &ring, async move { reading.read(damaged, Offset(40), 3_000, true).await }).expect_err("damaged");
+            let error = world.block_on(&ring, async move { reading.read(damaged, Offset(40), 3_000, true).await }).expect_err("damaged");
             assert_eq!(error.code(), ErrorCode::CorruptMessage);
             let odradek_store::ReadError::Corrupt { path, position, .. } = &error else { panic!("{error}") };
             assert_eq!((path.as_path(), *position), (log, starts[victim]));
@@ -296,7 +296,7 @@ fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
         if within != 8 {
             let (reading, next) = (partition.clone(), zero[victim + 1]);
             let data =
-                run(&world, &ring, async move { reading.read(Offset(next.0), Offset(40), 1, true).await }).expect("behind the damage");
+                world.block_on(&ring, async move { reading.read(Offset(next.0), Offset(40), 1, true).await }).expect("behind the damage");
             assert_eq!(row(&data.batches[0]), next);
         }
         assert_eq!(rows_of(&world, &ring, &store, 1), one);

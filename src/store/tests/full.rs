@@ -26,7 +26,7 @@ fn log_config() -> LogConfig {
 fn open(world: &World, config: &StoreConfig, owned: &[i32]) -> (Ring, Store) {
     let ring = world.ring(HOST, ShardId(0));
     let owned = owned.iter().map(|partition| spec(*partition, log_config())).collect();
-    let (store, report) = run(world, &ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
+    let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
     assert!(report.damaged.is_empty() && report.holes.is_empty(), "{report:?}");
     (ring, store)
 }
@@ -34,7 +34,7 @@ fn open(world: &World, config: &StoreConfig, owned: &[i32]) -> (Ring, Store) {
 /// One append as a produce does it; which row was acknowledged.
 fn put(world: &World, ring: &Ring, store: &Store, index: i32, id: u64, durability: Durability) -> Result<Row, ErrorCode> {
     let (store, started) = (store.clone(), world.now());
-    let result = run(world, ring, async move {
+    let result = world.block_on(ring, async move {
         store.wait_admission().await;
         let partition = store.partition(tp(index)).expect("there");
         let batch = batch(id, 1, 9_000);
@@ -75,7 +75,7 @@ fn is_refused(world: &World, ring: &Ring, store: &Store) {
 /// What was acknowledged is there; what was refused may be, once, as after a time-out.
 fn check(world: &World, ring: &Ring, store: &Store, from: i64, acknowledged: &[Row]) {
     let partition = store.partition(tp(0)).expect("there");
-    let rows = run(world, ring, async move { read_all(&partition, Offset(from), 20_000).await.expect("readable") });
+    let rows = world.block_on(ring, async move { read_all(&partition, Offset(from), 20_000).await.expect("readable") });
     for row in acknowledged.iter().filter(|row| row.0 >= from) {
         assert!(rows.contains(row), "{row:?} was acknowledged");
     }
@@ -107,7 +107,7 @@ fn full_and_relieved(seed: u64, config: StoreConfig, capacity_bytes: u64, before
     capacity(&world, 16 << 20);
     let (ring, store) = open(&world, &config, &there);
     check(&world, &ring, &store, from, &rows);
-    run(&world, &ring, store.close()).expect("close");
+    world.block_on(&ring, store.close()).expect("close");
 }
 
 fn config() -> StoreConfig {
@@ -130,7 +130,7 @@ fn deleting_a_topic_makes_room() {
     for seed in 1..=8 {
         full_and_relieved(seed, config(), (1900 << 10) + seed * (130 << 10), 60, |world, ring, store| {
             let store = store.clone();
-            run(world, ring, async move { store.delete(tp(1)).await }).expect("deleted on a full device");
+            world.block_on(ring, async move { store.delete(tp(1)).await }).expect("deleted on a full device");
             0
         });
     }
@@ -143,7 +143,7 @@ fn retention_makes_room() {
             let partition = store.partition(tp(0)).expect("there");
             partition.set_config(LogConfig { retention_bytes: 200 << 10, ..log_config() });
             let (running, now) = (partition.clone(), ring.wall_clock());
-            let freed = run(world, ring, async move { running.run_retention(now).await }).expect("retention on a full device");
+            let freed = world.block_on(ring, async move { running.run_retention(now).await }).expect("retention on a full device");
             assert!(freed > 0);
             partition.marks().log_start.get()
         });
@@ -168,16 +168,17 @@ fn the_reserve_lets_a_full_broker_stop_cleanly() {
         assert_eq!(refused, Some(ErrorCode::KafkaStorageError));
         world.run_for(Duration::from_secs(2));
         is_refused(&world, &ring, &store);
-        let free = run(&world, &ring, {
-            let ring = ring.clone();
-            async move { ring.free_bytes(Path::new("/data")).await }
-        })
-        .expect("known");
+        let free = world
+            .block_on(&ring, {
+                let ring = ring.clone();
+                async move { ring.free_bytes(Path::new("/data")).await }
+            })
+            .expect("known");
         assert!(free > reserve / 2, "{free} bytes are left");
-        run(&world, &ring, store.close()).expect("a clean stop on a full disk");
+        world.block_on(&ring, store.close()).expect("a clean stop on a full disk");
         let ring = world.ring(HOST, ShardId(0));
         let owned = (0..3).map(|partition| spec(partition, log_config())).collect();
-        let (store, report) = run(&world, &ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
+        let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
         assert!(report.clean, "{report:?}");
         check(&world, &ring, &store, 0, &rows);
     }

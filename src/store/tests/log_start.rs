@@ -14,7 +14,7 @@ const HOST: HostId = HostId(1);
 fn open(world: &World, config: &StoreConfig) -> (Ring, Store) {
     let ring = world.ring(HOST, ShardId(0));
     let owned = vec![spec(0, small_segments())];
-    let (store, report) = run(world, &ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
+    let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config.clone(), owned)).expect("open");
     assert!(report.damaged.is_empty(), "{report:?}");
     (ring, store)
 }
@@ -26,7 +26,7 @@ fn a_log_start_within_a_batch_of_the_journal_survives_two_starts() {
     let config = small(Path::new("/data"));
     let (ring, store) = open(&world, &config);
     let partition = store.partition(tp(0)).expect("there");
-    run(&world, &ring, async move {
+    world.block_on(&ring, async move {
         for id in 0..4 {
             let batch = batch(id, 2, 100);
             let appended = partition

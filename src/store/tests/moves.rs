@@ -27,7 +27,7 @@ fn config() -> StoreConfig {
 
 fn open(world: &World) -> (Ring, Store) {
     let ring = world.ring(HOST, ShardId(0));
-    let (store, report) = run(world, &ring, Store::open(ring.clone(), config(), vec![spec(0, small_segments())])).expect("open");
+    let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config(), vec![spec(0, small_segments())])).expect("open");
     assert!(report.damaged.is_empty() && report.holes.is_empty(), "{report:?}");
     (ring, store)
 }
@@ -59,7 +59,7 @@ fn check(world: &World, ring: &Ring, store: &Store, rows: &Rows) {
     // Appends may go on while this reads.
     let acknowledged = rows.borrow().clone();
     let there = partition(store);
-    let found = run(world, ring, async move { read_all(&there, Offset(0), 20_000).await.expect("readable") });
+    let found = world.block_on(ring, async move { read_all(&there, Offset(0), 20_000).await.expect("readable") });
     for pair in found.windows(2) {
         assert_eq!(pair[0].1 + 1, pair[1].0, "offsets are dense: {pair:?}");
     }
@@ -71,7 +71,7 @@ fn check(world: &World, ring: &Ring, store: &Store, rows: &Rows) {
 /// Directories of the partition, whole or in part, in a log directory.
 fn copies(world: &World, ring: &Ring, log_dir: &'static str) -> Vec<String> {
     let reading = ring.clone();
-    let entries = run(world, ring, async move { reading.read_dir(Path::new(log_dir)).await }).expect("a directory");
+    let entries = world.block_on(ring, async move { reading.read_dir(Path::new(log_dir)).await }).expect("a directory");
     entries.into_iter().map(|entry| entry.name).filter(|name| name.starts_with("orders-0")).collect()
 }
 
@@ -103,7 +103,7 @@ fn one_seed(seed: u64) {
         let other = if to == "/d1" { "/d0" } else { "/d1" };
         assert_eq!((copies(&world, &ring, to), copies(&world, &ring, other)), (vec!["orders-0".to_owned()], Vec::new()));
         if rng.chance(2) {
-            run(&world, &ring, store.close()).expect("close");
+            world.block_on(&ring, store.close()).expect("close");
         }
         world.crash(HOST, CrashMode::PowerLoss);
         to = other;
@@ -145,7 +145,7 @@ fn a_close_in_the_middle_is_clean_and_the_next_start_goes_on() {
         let rows = Rows::default();
         let (ring, store) = open(&world);
         let writing = (store.clone(), rows.clone());
-        run(&world, &ring, async move {
+        world.block_on(&ring, async move {
             for id in 0..200 {
                 writing.0.wait_admission().await;
                 let appended = append(&partition(&writing.0), &batch(id, 1, 4000), Durability::Durable);
@@ -155,10 +155,10 @@ fn a_close_in_the_middle_is_clean_and_the_next_start_goes_on() {
         });
         partition(&store).move_to(Path::new("/d1")).expect("it begins");
         world.run_for(Duration::from_millis(wait));
-        run(&world, &ring, store.close()).expect("close");
+        world.block_on(&ring, store.close()).expect("close");
         world.crash(HOST, CrashMode::PowerLoss);
         let ring = world.ring(HOST, ShardId(0));
-        let (store, report) = run(&world, &ring, Store::open(ring.clone(), config(), vec![spec(0, small_segments())])).expect("open");
+        let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config(), vec![spec(0, small_segments())])).expect("open");
         assert!(report.clean, "{report:?}");
         check(&world, &ring, &store, &rows);
         world.run_for(Duration::from_secs(2));

@@ -185,11 +185,11 @@ fn one_seed(seed: u64) {
     let mut crash = None;
     for _ in 0..4 {
         let ring = world.ring(HOST, ShardId(0));
-        let (store, report) = run(&world, &ring, Store::open(ring.clone(), config(), owned(seed))).expect("open");
+        let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config(), owned(seed))).expect("open");
         assert!(report.holes.is_empty() && report.damaged.is_empty() && report.foreign_batches == 0, "{report:?}");
-        run(&world, &ring, check(store.clone(), model.clone(), crash));
+        world.block_on(&ring, check(store.clone(), model.clone(), crash));
         if rng.chance(4) {
-            run(&world, &ring, store.close()).expect("close");
+            world.block_on(&ring, store.close()).expect("close");
             crash = None;
             world.crash(HOST, CrashMode::Kill);
             continue;
@@ -202,12 +202,12 @@ fn one_seed(seed: u64) {
         crash = Some(mode);
     }
     let ring = world.ring(HOST, ShardId(0));
-    let (store, _) = run(&world, &ring, Store::open(ring.clone(), config(), owned(seed))).expect("open");
-    run(&world, &ring, check(store.clone(), model.clone(), crash));
-    run(&world, &ring, store.close()).expect("close");
-    let (store, report) = run(&world, &ring, Store::open(ring.clone(), config(), owned(seed))).expect("open");
+    let (store, _) = world.block_on(&ring, Store::open(ring.clone(), config(), owned(seed))).expect("open");
+    world.block_on(&ring, check(store.clone(), model.clone(), crash));
+    world.block_on(&ring, store.close()).expect("close");
+    let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config(), owned(seed))).expect("open");
     assert!(report.clean && report.batches_checked == 0, "{report:?}");
-    run(&world, &ring, check(store, model.clone(), None));
+    world.block_on(&ring, check(store, model.clone(), None));
 }
 
 /// What a restart after a kill found in the page cache counts as durable from then on, so the power may fail right after it.
@@ -218,9 +218,9 @@ fn killed_then_without_power(seed: u64) {
     for _ in 0..3 {
         for (crash, next) in [(None, CrashMode::Kill), (Some(CrashMode::Kill), CrashMode::PowerLoss)] {
             let ring = world.ring(HOST, ShardId(0));
-            let (store, report) = run(&world, &ring, Store::open(ring.clone(), config(), owned(1))).expect("open");
+            let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config(), owned(1))).expect("open");
             assert!(report.holes.is_empty() && report.damaged.is_empty(), "{report:?}");
-            run(&world, &ring, check(store.clone(), model.clone(), crash));
+            world.block_on(&ring, check(store.clone(), model.clone(), crash));
             if next == CrashMode::Kill {
                 ring.spawn(produce(store.clone(), ring.clone(), model.clone(), rng.fork()));
                 world.run_for(Duration::from_millis(1 + rng.below(300)));
@@ -229,10 +229,10 @@ fn killed_then_without_power(seed: u64) {
         }
     }
     let ring = world.ring(HOST, ShardId(0));
-    let (store, report) = run(&world, &ring, Store::open(ring.clone(), config(), owned(1))).expect("open");
+    let (store, report) = world.block_on(&ring, Store::open(ring.clone(), config(), owned(1))).expect("open");
     assert!(report.holes.is_empty() && report.damaged.is_empty(), "{report:?}");
     // The model took over what the restart after the kill showed, as durable.
-    run(&world, &ring, check(store, model, Some(CrashMode::PowerLoss)));
+    world.block_on(&ring, check(store, model, Some(CrashMode::PowerLoss)));
 }
 
 fn each_seed(test: &str, one: fn(u64)) {

@@ -181,6 +181,22 @@ impl World {
         true
     }
 
+    /// Runs `future` on one of the world's rings until it is done.
+    ///
+    /// # Panics
+    /// When the world goes idle before.
+    pub fn block_on<T: 'static>(&self, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
+        let slot = Rc::new(RefCell::new(None));
+        let out = slot.clone();
+        ring.spawn(async move {
+            let value = future.await;
+            *out.borrow_mut() = Some(value);
+        });
+        assert!(self.run_until(|| slot.borrow().is_some()), "the simulation stands still");
+        let value = slot.borrow_mut().take();
+        value.expect("done")
+    }
+
     /// Runs for a stretch of virtual time, or until nothing happens any more.
     pub fn run_for(&self, duration: Duration) {
         let end = self.now() + duration;

@@ -4,33 +4,15 @@
 use bytes::Bytes;
 use odradek_base::{LeaderEpoch, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
 use odradek_log::test_batches;
-use odradek_ring::Ring;
-use odradek_ring::sim::World;
 use odradek_store::{AppendOrigin, Appended, Durability, LogConfig, Partition, PartitionSpec, ReadError, StoreConfig};
 use odradek_wire::batch::{BatchView, ValidBatch, batches};
 use odradek_wire::compress::Codec;
 use odradek_wire::records::{BatchBuilder, RecordReader};
-use std::cell::RefCell;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 use uuid::Uuid;
 
 pub const EPOCH: LeaderEpoch = LeaderEpoch(3);
-
-/// Runs `future` on a ring of the simulation until it is done.
-pub fn run<T: 'static>(world: &World, ring: &Ring, future: impl Future<Output = T> + 'static) -> T {
-    let slot = Rc::new(RefCell::new(None));
-    let out = slot.clone();
-    ring.spawn(async move {
-        let value = future.await;
-        *out.borrow_mut() = Some(value);
-    });
-    let done = slot.clone();
-    assert!(world.run_until(|| done.borrow().is_some()), "the simulation stands still");
-    let value = slot.borrow_mut().take();
-    value.expect("done")
-}
 
 pub fn tp(partition: i32) -> TopicPartition {
     TopicPartition::new(TopicId(Uuid::from_u128(77)), PartitionIndex(partition))
