@@ -76,16 +76,10 @@ pub(crate) async fn recover(
     let mut segments: Vec<Segment> = Vec::new();
     let mut end = state.map_or(Offset::ZERO, |state| state.log_start);
     // Set once a segment ended in damage: later ones hold nothing that is known to continue it.
-    let mut ended: Option<PathBuf> = None;
+    let mut torn: Option<Torn> = None;
     for (at, base) in bases.iter().enumerate() {
-        let log_path = path.join(names::segment_file(*base, names::LOG));
-        if let Some(torn) = &mut repairs.torn {
+        if let Some(torn) = &mut torn {
             torn.beyond.push(*base);
-            continue;
-        }
-        if let Some(ended) = &ended {
-            tracing::warn!(file = %log_path.display(), "removed: {} ends before it", ended.display());
-            remove_segment(ring, path, *base).await?;
             continue;
         }
         let next_base = bases.get(at + 1).copied();
@@ -98,14 +92,20 @@ pub(crate) async fn recover(
             segments.push(known.restore());
         } else {
             let trusted = if complete { next_base } else { None };
-            let check = Check { recovery_point, trusted, clean: clean && state.is_none(), journaled, now };
-            let (segment, cut) = check_segment(ring, path, *base, &config, &check, &mut repairs).await?;
-            if cut && next_base.is_some() {
-                ended = Some(log_path);
-            }
+            let check = Check { recovery_point, trusted, clean: clean && state.is_none(), now };
+            let (segment, tail) = check_segment(ring, path, *base, &config, &check, &mut repairs).await?;
             segments.push(segment);
+            torn = tail;
         }
         end = segments.last().map_or(end, |segment| segment.next_offset);
+    }
+    if let Some(torn) = torn {
+        repairs.truncated.push((torn.path.clone(), torn.length - torn.position));
+        if journaled {
+            repairs.torn = Some(torn);
+        } else {
+            torn.cut(ring).await?;
+        }
     }
     if end > recovery_point {
         ring.sync_dir(path).await.map_err(|error| StoreError::io("flush", path, error))?;
@@ -230,12 +230,10 @@ struct Check {
     trusted: Option<Offset>,
     /// Somebody else's, who stopped cleanly.
     clean: bool,
-    /// The journal has what was not flushed.
-    journaled: bool,
     now: Timestamp,
 }
 
-/// Reads a segment from the last index entry that is trusted on, and rebuilds what is behind. Returns whether something that is no batch ends it.
+/// Reads a segment from the last index entry that is trusted on, and rebuilds what is behind. Returns the tail too, where it is no batch.
 async fn check_segment(
     ring: &Ring,
     directory: &Path,
@@ -243,8 +241,8 @@ async fn check_segment(
     config: &LogConfig,
     check: &Check,
     repairs: &mut Repairs,
-) -> Result<(Segment, bool), StoreError> {
-    let &Check { recovery_point, trusted, clean, journaled, now } = check;
+) -> Result<(Segment, Option<Torn>), StoreError> {
+    let &Check { recovery_point, trusted, clean, now } = check;
     let path = directory.join(names::segment_file(base, names::LOG));
     let io = |operation: &'static str, error| StoreError::io(operation, &path, error);
     let file =
@@ -334,15 +332,7 @@ async fn check_segment(
         );
         return Err(StoreError::Damaged { path, reason });
     }
-    if end < length && !padding {
-        repairs.truncated.push((path.clone(), length - end));
-    }
-    if end < length && !padding && journaled {
-        repairs.torn = Some(Torn { path: path.clone(), position: end, length, offset: segment.next_offset, beyond: Vec::new() });
-    } else if end < length {
-        if !padding {
-            tracing::warn!(file = %path.display(), position = end, bytes = length - end, "cut a torn tail");
-        }
+    if end < length && padding {
         file.truncate(end).await.map_err(|error| io("truncate", error))?;
     }
     // What is taken over from here on counts as flushed, and the journal gives up its copy. A killed process may have written it
@@ -353,7 +343,8 @@ async fn check_segment(
     if trusted.is_some() {
         segment.index_time();
     }
-    Ok((segment, !padding))
+    let torn = (!padding).then(|| Torn { path, position: end, length, offset: segment.next_offset, beyond: Vec::new() });
+    Ok((segment, torn))
 }
 
 /// Reads whole batches of a segment file one after the other.
@@ -478,13 +469,17 @@ async fn replay_producers(
         Some(state) => state.producers_at.min(end),
         None => load_snapshot(ring, path, log, end).await?,
     };
-    let bases: Vec<(Offset, Offset)> = log
+    // What lies behind a segment's content, a torn tail or padding, is no part of the log.
+    let stretches: Vec<(Offset, u32, u64)> = log
         .segments()
         .iter()
         .filter(|segment| segment.next_offset > from)
-        .map(|segment| (segment.base_offset, segment.next_offset))
+        .map(|segment| {
+            let start = offset_index::lookup(segment.offset_index.memory(), segment.base_offset, from);
+            (segment.base_offset, start, segment.bytes)
+        })
         .collect();
-    for (base, _) in bases {
+    for (base, start, end) in stretches {
         let file_path = path.join(names::segment_file(base, names::LOG));
         let io = |operation: &'static str, error| StoreError::io(operation, &file_path, error);
         let file = match ring.open(&file_path, OpenOptions::READ).await {
@@ -492,12 +487,7 @@ async fn replay_producers(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(io("open", error)),
         };
-        let length = file.len().await.map_err(|error| io("inspect", error))?;
-        let start = {
-            let at = log.segment_by_base(base).and_then(|at| log.segments().get(at));
-            at.map_or(0, |segment| offset_index::lookup(segment.offset_index.memory(), base, from))
-        };
-        let mut reader = SegmentReader::new(&file, u64::from(start), length);
+        let mut reader = SegmentReader::new(&file, u64::from(start), end);
         let mut expected = base;
         while let Some(batch) = reader.next(expected, false).await.map_err(|error| io("read", error))? {
             let Ok(view) = BatchView::parse(&batch) else { break };

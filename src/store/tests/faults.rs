@@ -4,6 +4,7 @@
 mod support;
 
 use odradek_base::{Offset, ShardId};
+use odradek_log::test_batches::idempotent;
 use odradek_ring::Ring;
 use odradek_ring::sim::{CrashMode, DiskFailure, DiskOperation, HostId, World, WorldOptions};
 use odradek_store::{Durability, Partition, RecoveryReport, Store, StoreConfig, StoreError};
@@ -13,6 +14,8 @@ use std::time::Duration;
 use support::*;
 
 const HOST: HostId = HostId(1);
+/// Within a batch.
+const PRODUCER_ID_LAST_BYTE: u64 = 50;
 
 fn open(world: &World, config: &StoreConfig, partitions: i32) -> (Ring, Store, RecoveryReport) {
     let ring = world.ring(HOST, ShardId(0));
@@ -330,5 +333,34 @@ fn a_bit_that_flips_after_its_flush_is_no_torn_tail_even_if_no_state_file_knows_
             assert_eq!(rows_of(&world, &ring, &store, 1), one);
             world.crash(HOST, CrashMode::PowerLoss);
         }
+    });
+}
+
+#[test]
+fn what_a_torn_tail_says_of_producers_is_not_believed() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let config = StoreConfig { state_interval: Duration::from_secs(3600), ..small(Path::new("/data")) };
+        let (ring, store, _) = open(&world, &config, 1);
+        let partition = store.partition(tp(0)).expect("open");
+        let written = [idempotent(7, 0, 0, 1), idempotent(7, 0, 1, 1)];
+        for batch in &written {
+            let (waiting, ticket) = (partition.clone(), append(&partition, batch, Durability::Durable).ticket);
+            world.block_on(&ring, async move { waiting.wait(ticket).await }).expect("durable");
+        }
+        // Until it is in the segment too; the journal still has it.
+        world.run_for(Duration::from_secs(2));
+        world.crash(HOST, CrashMode::Kill);
+        // The second batch's header goes on naming a producer, but another one: 15.
+        let log = Path::new("/data/orders-0/00000000000000000000.log");
+        assert!(world.flip_bit(HOST, log, written[0].bytes.len() as u64 + PRODUCER_ID_LAST_BYTE, 3));
+
+        let (_, store, report) = open(&world, &config, 1);
+        assert!(report.damaged.is_empty() && report.truncated.len() == 1, "{report:?}");
+        let partition = store.partition(tp(0)).expect("open");
+        let again = append(&partition, &written[1], Durability::Durable);
+        assert_eq!((again.base_offset, again.duplicate), (Offset(1), true), "the journal's producer is known");
+        let first = append(&partition, &idempotent(15, 0, 3, 1), Durability::Durable);
+        assert_eq!((first.base_offset, first.duplicate), (Offset(2), false), "the torn tail's is not: it may begin with any sequence");
     });
 }
