@@ -2,7 +2,7 @@
 //!
 //! A read may return a flipped bit although the disk has the right one (a cable, a controller, memory). To a consumer that is one bad answer,
 //! which its CRC tells. What is read to be written back would make it last, in data that was acknowledged long ago and whose journal copy is
-//! gone: so it is compared with what was written last where that is known, and with a second read otherwise.
+//! gone: so it is held against a CRC where there is one, and against a second read otherwise.
 
 use crate::error::StoreError;
 use odradek_base::{AlignedBuf, Offset};
@@ -24,7 +24,7 @@ pub(crate) struct TailBlock {
 }
 
 /// Fills `buf` from `position` on with `len` bytes of the file, or what there is of them, and returns how many. The first `content` of them are
-/// right, or an error is returned.
+/// `right`, or an error is returned.
 pub(crate) async fn read(
     file: &File,
     path: &Path,
@@ -32,20 +32,26 @@ pub(crate) async fn read(
     position: u64,
     len: usize,
     content: usize,
-    known_crc: Option<u32>,
+    mut right: impl FnMut(&[u8]) -> bool,
 ) -> Result<(AlignedBuf, usize), StoreError> {
-    let mut before = None;
     for _ in 0..READS_MAX {
         let (result, back) = file.read_at(buf, position, len).await;
         buf = back;
         let read = result.map_err(|error| StoreError::io("read", path, error))?;
-        let crc = crc32c::crc32c(&buf[..read.min(content)]);
         // Shorter than it should be: the caller knows what that means.
-        if read < content || known_crc.or(before) == Some(crc) {
+        if read < content || right(&buf[..content]) {
             return Ok((buf, read));
         }
-        before = Some(crc);
     }
     let reason = format!("{content} bytes from {position} on are not what was written there, or differ from one read to the next");
     Err(StoreError::Damaged { path: path.to_owned(), reason })
+}
+
+/// Right when two reads in a row agree: where nothing says what was written.
+pub(crate) fn twice() -> impl FnMut(&[u8]) -> bool {
+    let mut before = None;
+    move |bytes| {
+        let crc = Some(crc32c::crc32c(bytes));
+        std::mem::replace(&mut before, crc) == crc
+    }
 }

@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use crate::journal_files;
 use bytes::Bytes;
 use odradek_base::{AlignedBuf, ShardId, buffer};
-use odradek_log::journal::format::JournalId;
+use odradek_log::journal::format::{self, BlockHeader, JournalId};
 use odradek_log::journal::replay::{self, FoundBlock, Plan};
 use odradek_log::journal::space::FileNumber;
 use odradek_ring::{File, OpenOptions, Ring};
@@ -69,7 +69,8 @@ pub(crate) async fn read_block(ring: &Ring, files: &BTreeMap<FileNumber, PathBuf
     let len = block.block_bytes as usize;
     // What it holds is written again, into the journal or a segment.
     let buf = AlignedBuf::zeroed(buffer::align_up(len));
-    let (buf, read) = careful::read(&file, &path, buf, block.position, buffer::align_up(len), len, None).await?;
+    let right = |bytes: &[u8]| BlockHeader::decode(bytes).is_some_and(|header| format::crc_valid(&header, bytes));
+    let (buf, read) = careful::read(&file, &path, buf, block.position, buffer::align_up(len), len, right).await?;
     Ok(buf.freeze().slice(..read.min(len)))
 }
 

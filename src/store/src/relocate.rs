@@ -305,7 +305,7 @@ impl Mover<'_> {
         let path = segment_files::log_path(self.partition, base);
         let from = segment_files::open_log(self.shared, self.partition, &path).await?;
         let len = align_up(useful);
-        let (mut buf, read) = careful::read(&from, &path, AlignedBuf::zeroed(len), at, len, useful, None).await?;
+        let (mut buf, read) = careful::read(&from, &path, AlignedBuf::zeroed(len), at, len, useful, careful::twice()).await?;
         drop(reading);
         if read < useful {
             let reason = format!("it ends at byte {}, but {} were flushed", at + read as u64, at + useful as u64);

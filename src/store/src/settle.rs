@@ -91,7 +91,7 @@ async fn rewrite_range(ring: &Ring, path: &Path, from: u64, end: u64) -> Result<
     let mut at = from;
     while at < end {
         let len = CHUNK_BYTES.min((end - at) as usize);
-        let (buf, read) = careful::read(&file, path, AlignedBuf::zeroed(len), at, len, len, None).await?;
+        let (buf, read) = careful::read(&file, path, AlignedBuf::zeroed(len), at, len, len, careful::twice()).await?;
         if read < len {
             let reason = format!("it ends at byte {}, but recovery read {end}", at + read as u64);
             return Err(StoreError::Damaged { path: path.to_owned(), reason });
