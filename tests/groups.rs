@@ -216,7 +216,11 @@ impl RawMember {
         let mut cluster = broker.cluster();
         let coordinator = cluster.group_coordinator(group).expect("a coordinator");
         let connection = cluster.open_separate(coordinator).expect("open");
-        Self { connection, group: group.to_owned(), id: String::new(), instance: None, generation: -1, session_timeout_ms: 30_000 }
+        let mut member =
+            Self { connection, group: group.to_owned(), id: String::new(), instance: None, generation: -1, session_timeout_ms: 30_000 };
+        // After a restart the coordinator reads its partition first; clients ask again until it has.
+        eventually("the coordinator has loaded", || (member.heartbeat() != code(ErrorCode::CoordinatorLoadInProgress)).then_some(()));
+        member
     }
 
     fn instance(&self) -> Option<odradek_wire::StrBytes> {
