@@ -5,7 +5,7 @@ use crate::pulse::Pulse;
 use crate::{JOBS_QUEUED_MAX, QueueFull};
 use crossbeam::queue::ArrayQueue;
 use futures_util::task::AtomicWaker;
-use glommio::io::{DmaFile, OpenOptions};
+use glommio::io::{BufferedFile, DmaFile, OpenOptions};
 use glommio::{GlommioError, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 use std::future::poll_fn;
 use std::io;
@@ -123,12 +123,22 @@ impl Background {
 }
 
 /// glommio probes on the first file it opens whether the device can be polled, and on a file without written extents the
-/// probe passes falsely and I/O spins. So the first file it sees is one that has been written.
+/// probe passes falsely and I/O spins. So the first file it sees is one that has been written. Without direct I/O nothing is polled.
 async fn probe_polling(path: &Path) -> io::Result<()> {
     std::fs::write(path, [0u8; 4096])?;
-    let file = OpenOptions::new().read(true).write(true).dma_open(path).await.map_err(io::Error::from)?;
-    file.close().await.map_err(io::Error::from)?;
+    if let Some(file) = open_direct(path).await? {
+        file.close().await.map_err(io::Error::from)?;
+    }
     std::fs::remove_file(path)
+}
+
+/// Opens a file for direct I/O; `None` where the file system has none (`EINVAL` in open(2), some say `EOPNOTSUPP`).
+async fn open_direct(path: &Path) -> io::Result<Option<DmaFile>> {
+    match OpenOptions::new().read(true).write(true).dma_open(path).await.map_err(io::Error::from) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn serve(shared: Arc<Shared>) {
@@ -182,20 +192,34 @@ async fn next_job(shared: &Shared) -> Option<Job> {
 
 async fn run(work: Work) -> JobResult {
     match work {
-        Work::Zero { path, from, to } => zero(&path, from, to).await.map_err(io::Error::from),
+        Work::Zero { path, from, to } => match open_direct(&path).await? {
+            Some(file) => zero(file, from, to).await.map_err(io::Error::from),
+            None => zero_buffered(&path, from, to).await.map_err(io::Error::from),
+        },
         Work::RemoveTree { path } => remove_tree(path).await,
         Work::Compute(work) => glommio::executor().spawn_blocking(work).await,
     }
 }
 
-async fn zero(path: &Path, from: u64, to: u64) -> Result<(), GlommioError<()>> {
-    let file: DmaFile = OpenOptions::new().read(true).write(true).dma_open(path).await?;
+async fn zero(file: DmaFile, from: u64, to: u64) -> Result<(), GlommioError<()>> {
     let mut at = from;
     while at < to {
         let len = ZERO_CHUNK_BYTES.min((to - at) as usize);
         let mut buffer = file.alloc_dma_buffer(len);
         buffer.as_bytes_mut().fill(0);
         at += file.write_at(buffer, at).await? as u64;
+        glommio::yield_if_needed().await;
+    }
+    file.fdatasync().await?;
+    file.close().await
+}
+
+async fn zero_buffered(path: &Path, from: u64, to: u64) -> Result<(), GlommioError<()>> {
+    let file: BufferedFile = OpenOptions::new().read(true).write(true).buffered_open(path).await?;
+    let mut at = from;
+    while at < to {
+        let len = ZERO_CHUNK_BYTES.min((to - at) as usize);
+        at += file.write_at(vec![0; len], at).await? as u64;
         glommio::yield_if_needed().await;
     }
     file.fdatasync().await?;

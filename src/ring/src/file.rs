@@ -340,7 +340,8 @@ impl Ring {
         match self.backend() {
             Backend::Uring(_) => {
                 let stat = rustix::fs::statvfs(path)?;
-                Ok(stat.f_bavail * stat.f_frsize)
+                // A file system without a size of its own (ramfs, some network ones) counts no blocks at all.
+                Ok(if stat.f_blocks == 0 { u64::MAX } else { stat.f_bavail * stat.f_frsize })
             }
             Backend::Sim(port) => port.free_bytes().await,
         }
