@@ -3,7 +3,7 @@
 use crate::client::{Client, Connection, Lost, topic_name};
 use crate::faults::Kinds;
 use crate::history::{Cleaning, Horizon, Seen, Tp};
-use crate::record::{RecordId, hash};
+use crate::record::{RecordId, hash_of_batch};
 use bytes::Bytes;
 use odradek_base::{Rng, TopicId};
 use odradek_wire::ErrorCode;
@@ -327,7 +327,7 @@ fn read(tp: &Tp, records: &Bytes, position: &mut Position, high_watermark: i64, 
         if due != last + 1 && !gaps {
             return Err(format!("{tp}: the batch at {base} claims to end at {last} but its records do not"));
         }
-        all.push((base, Seen { last_offset: last, hash: hash(batch.bytes()), records: ids }));
+        all.push((base, Seen { last_offset: last, hash: hash_of_batch(batch.bytes()), records: ids }));
         position.offset = last + 1;
     }
     Ok(all)

@@ -57,9 +57,12 @@ impl RecordId {
     }
 }
 
-/// A checksum by which batches are compared.
-pub fn hash(bytes: &[u8]) -> u64 {
-    u64::from(crc32c::crc32c(bytes))
+/// A checksum by which batches are compared: of everything but the leader epoch, which no CRC of the format covers (KIP-98), so that a read may
+/// return a wrong one.
+pub fn hash_of_batch(bytes: &[u8]) -> u64 {
+    const LEADER_EPOCH: std::ops::Range<usize> = 12..16;
+    let (before, after) = (bytes.get(..LEADER_EPOCH.start), bytes.get(LEADER_EPOCH.end..));
+    u64::from(crc32c::crc32c_append(crc32c::crc32c(before.unwrap_or(bytes)), after.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use odradek_base::buffer::{self, align_down};
 use odradek_base::{BLOCK_ALIGNMENT, Offset};
 use odradek_log::segment::names;
-use odradek_log::segment::scan::{self, Scan};
+use odradek_log::segment::scan::{self, Scan, Stop};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -247,6 +247,8 @@ struct Source {
     position: u64,
     /// Flushed bytes of the segment.
     end: u64,
+    /// All offsets of the segment are below.
+    next_offset: Offset,
     /// Bytes to read first.
     want: usize,
 }
@@ -261,9 +263,10 @@ async fn source_of(
 ) -> Result<Option<Source>, ReadError> {
     let found = {
         let log = partition.log.borrow();
-        log.segment_at(from).and_then(|at| log.segments().get(at)).map(|segment| (segment.base_offset, segment.flushed_bytes))
+        let segment = log.segment_at(from).and_then(|at| log.segments().get(at));
+        segment.map(|segment| (segment.base_offset, segment.flushed_bytes, segment.next_offset))
     };
-    let Some((segment, end)) = found else { return Ok(None) };
+    let Some((segment, end, next_offset)) = found else { return Ok(None) };
     let path = partition.path.join(names::segment_file(segment, names::LOG));
     let (position, want) = match known.filter(|place| place.segment == segment) {
         Some(place) => (place.position, sequential_bytes(shared, place)),
@@ -272,7 +275,7 @@ async fn source_of(
             (u64::from(position), max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX))
         }
     };
-    Ok(Some(Source { segment, path, position, end, want }))
+    Ok(Some(Source { segment, path, position, end, next_offset, want }))
 }
 
 /// Reads the batches around `from`: whole ones, the first of them at or before `from`. `None` when the segment has nothing from there on.
@@ -354,6 +357,8 @@ async fn scan_stretch(shared: &Shared, bytes: &Bytes, from: Offset, source: &Sou
     let mut need = 0;
     let mut expected = source.segment;
     let mut start: Option<(usize, Offset)> = None;
+    // Where the batch before is, and the least offset that it could have.
+    let mut last = (0, expected);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         match scan::next(rest, expected, false) {
             // What lies before is only passed over: a reader may go on behind damage.
@@ -363,19 +368,32 @@ async fn scan_stretch(shared: &Shared, bytes: &Bytes, from: Offset, source: &Sou
                 }
                 return Err(corrupt(&source.path, source.position + at as u64, "the batch's CRC is wrong"));
             }
+            // No CRC covers a batch's offset: believed, it would have a consumer pass over all records up to it.
+            Scan::Batch(batch) if batch.next_offset() > source.next_offset => {
+                if start.is_some() {
+                    break;
+                }
+                return Err(corrupt(&source.path, source.position + at as u64, "the batch's offsets are beyond its segment's"));
+            }
             Scan::Batch(batch) => {
-                expected = batch.next_offset();
                 if batch.last_offset() >= from {
                     start.get_or_insert((at, batch.base_offset()));
+                    last = (at, expected);
                 }
+                expected = batch.next_offset();
                 at += batch.total_bytes();
             }
             Scan::NeedMore(bytes) => {
                 need = bytes;
                 break;
             }
+            // Either of the two may be the one with a wrong offset.
+            Scan::End(Stop::Offsets) if start.is_some_and(|(first, _)| first < last.0) => {
+                (at, expected) = last;
+                break;
+            }
             // What was found before the damage is good.
-            Scan::End(_) if start.is_some() => break,
+            Scan::End(stop) if start.is_some() && stop != Stop::Offsets => break,
             Scan::End(stop) => return Err(corrupt(&source.path, source.position + at as u64, &format!("{stop:?}"))),
         }
         if at - turn >= CHECKED_PER_TURN {

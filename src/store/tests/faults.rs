@@ -308,6 +308,46 @@ fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
 }
 
 #[test]
+fn a_flipped_offset_makes_no_reader_pass_over_records() {
+    // Bits of a base offset (big endian), which no CRC covers: beyond the log, beyond the next batch, and among the last ones.
+    for (byte, bit, victim) in [(0, 4, 9), (5, 0, 9), (7, 3, 4), (7, 2, 2), (7, 5, 19)] {
+        let world = World::new(u64::from(bit), WorldOptions::default());
+        let config = small(Path::new("/data"));
+        let (ring, store, _) = open(&world, &config, 1);
+        let written = put_many(&world, &ring, &store, 0, 0..20, 1_000);
+        world.block_on(&ring, store.close()).expect("close");
+        world.crash(HOST, CrashMode::Kill);
+        let log = Path::new("/data/orders-0/00000000000000000000.log");
+        let content = world.peek(HOST, log).expect("the segment");
+        let start: u64 = odradek_wire::batch::batches(&content).take(victim).map(|view| view.expect("whole").total_bytes() as u64).sum();
+        assert!(world.flip_bit(HOST, log, start + byte, bit));
+
+        let (ring, store, _) = open(&world, &config, 1);
+        let partition = store.partition(tp(0)).expect("open");
+        let end = written.last().expect("written").0 + 2;
+        let mut at = Offset(0);
+        loop {
+            let reading = partition.clone();
+            match world.block_on(&ring, async move { reading.read(at, Offset(end), 64 << 10, true).await }) {
+                Ok(data) => {
+                    assert!(!data.batches.is_empty(), "byte {byte}, bit {bit}: nothing at {at}");
+                    for part in &data.batches {
+                        for view in odradek_wire::batch::batches(part) {
+                            let view = view.expect("whole");
+                            assert_eq!(view.base_offset(), at, "byte {byte}, bit {bit}");
+                            at = view.next_offset();
+                        }
+                    }
+                }
+                Err(error) => break assert_eq!(error.code(), ErrorCode::CorruptMessage),
+            }
+        }
+        let stops: Vec<Offset> = [victim.saturating_sub(1), victim].map(|at| Offset(written[at].0)).to_vec();
+        assert!(stops.contains(&at), "byte {byte}, bit {bit}: stopped at {at}, the damage is at {:?}", stops[1]);
+    }
+}
+
+#[test]
 fn a_bit_that_flips_after_its_flush_is_no_torn_tail_even_if_no_state_file_knows_of_the_flush() {
     each_seed(|seed| {
         let world = World::new(seed, WorldOptions::default());
