@@ -128,6 +128,11 @@ fn a_directory_that_cannot_be_opened_takes_its_own_partitions_only(mode: Mode) {
         assert_eq!(produce(&mut cluster, "split", partition, -1, batch(&["two"])).error_code, wanted, "partition {partition}");
         assert_eq!(fetch(&mut cluster, "split", partition, 0).error_code, wanted, "partition {partition}");
     }
+    for partition in cluster.admin().describe_topics(&["split".to_owned()], 2_000).expect("described").remove(0).partitions {
+        let offline = in_b.contains(&partition.index);
+        assert_eq!((partition.leader == -1, partition.offline == partition.replicas), (offline, offline), "{partition:?}");
+        assert_eq!(partition.isr, partition.replicas);
+    }
     for dir in described(&mut cluster, "split", 0) {
         assert_eq!(dir.error.is_some(), dir.path == dirs.path("b"), "{dir:?}");
         assert!(dir.error.is_none() || dir.replicas.is_empty());

@@ -173,8 +173,11 @@ impl Cluster {
             return Some(BrokerError { code, subject: format!("topic '{name}'"), message: None }.into());
         }
         let Some(topic) = self.topics.get(name) else { return Some(unknown_topic(name)) };
-        let leaderless = topic.partitions.iter().find(|p| p.leader < 0)?;
-        let subject = format!("partition {name}-{}", leaderless.index);
+        // One that is offline does not make the others useless; none with a leader is what a topic looks like that is being made.
+        if topic.partitions.iter().any(|p| p.leader >= 0) {
+            return None;
+        }
+        let subject = format!("topic '{name}'");
         Some(BrokerError { code: ErrorCode::LeaderNotAvailable, subject, message: None }.into())
     }
 

@@ -29,6 +29,7 @@ mod handlers;
 mod log_dirs;
 mod mailbox;
 pub mod messages;
+mod offline;
 mod partitions;
 mod produce;
 mod producer_ids;

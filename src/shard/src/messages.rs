@@ -59,7 +59,7 @@ pub enum Reply {
 #[derive(Clone)]
 pub struct Publication {
     pub image: Arc<Image>,
-    /// Grows with every publication.
+    /// Grows with every change of the metadata log.
     pub version: u64,
 }
 

@@ -6,6 +6,7 @@ use crate::controller::metadata_log::{MetadataLog, MetadataLogError};
 use crate::controller::{self, CONTROLLER_SHARD, CommitError, Controller};
 use crate::mailbox::Mailbox;
 use crate::messages::{Call, Message, Publication};
+use crate::offline;
 use crate::shard::Shard;
 use crate::stop::StopSignal;
 use crate::topics::TopicSpec;
@@ -101,6 +102,9 @@ async fn begin(shard: &Rc<Shard>, cluster_id: &str) -> Result<(RecoveryReport, V
     }
     let recovery = open_store(shard).await?;
     shard.follow_coordinators();
+    let mut told = offline::Told::default();
+    offline::tell(shard, &mut told).await;
+    shard.ring.spawn(offline::follow(shard.clone(), told));
     if shard.config.advertise == Advertise::Node {
         await_others(shard).await;
     }

@@ -20,13 +20,16 @@ pub(crate) async fn delete(shared: &Rc<Shared>, tp: TopicPartition) -> Result<()
         }
         return Ok(());
     };
-    let offline = matches!(*partition.health.borrow(), PartitionHealth::Offline(_));
+    let offline = partition.is_offline();
     *partition.health.borrow_mut() = PartitionHealth::Deleted;
     shared.sub_unflushed(partition.unflushed_bytes());
     shared.update_dirty(&partition);
     shared.read_ahead.forget(tp);
     shared.release_journal();
     partition.changed.notify_all();
+    if offline {
+        shared.offline.changed.notify_all();
+    }
     shared.stranded.remove(&shared.ring, tp).await;
     match set_aside(shared, &partition.path, &partition.topic_name, tp.partition).await {
         Err(error) if offline => {

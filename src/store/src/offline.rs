@@ -8,8 +8,9 @@ use crate::error::StoreError;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use crate::strand;
 use odradek_base::TopicPartition;
+use odradek_ring::sync::Event;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::rc::Rc;
 
@@ -19,16 +20,17 @@ pub(crate) struct Closed {
     pub error: StoreError,
 }
 
-#[derive(Debug)]
 pub(crate) struct Offline {
     /// Per log directory: what went wrong there.
     directories: RefCell<Vec<Option<Rc<str>>>>,
     closed: RefCell<BTreeMap<TopicPartition, Closed>>,
+    /// A partition went offline, or one that was is gone.
+    pub changed: Event,
 }
 
 impl Offline {
     pub fn new(directories: Vec<Option<Rc<str>>>) -> Self {
-        Self { directories: RefCell::new(directories), closed: RefCell::default() }
+        Self { directories: RefCell::new(directories), closed: RefCell::default(), changed: Event::new() }
     }
 
     pub fn reason(&self, directory: usize) -> Option<Rc<str>> {
@@ -52,14 +54,22 @@ impl Offline {
     /// Notes that an owned partition stays closed.
     pub fn close(&self, partition: TopicPartition, error: StoreError) {
         self.closed.borrow_mut().insert(partition, Closed { error });
+        self.changed.notify_all();
     }
 
     pub fn closed(&self, partition: TopicPartition) -> Option<StoreError> {
         self.closed.borrow().get(&partition).map(|closed| closed.error.clone())
     }
 
+    /// Those that stay closed.
+    pub fn partitions(&self) -> BTreeSet<TopicPartition> {
+        self.closed.borrow().keys().copied().collect()
+    }
+
     pub fn forget(&self, partition: TopicPartition) -> bool {
-        self.closed.borrow_mut().remove(&partition).is_some()
+        let known = self.closed.borrow_mut().remove(&partition).is_some();
+        self.changed.notify_all();
+        known
     }
 }
 
@@ -120,6 +130,7 @@ impl Shared {
         }
         tracing::error!(partition = %partition.tp, topic = %partition.topic_name, "partition taken offline: {reason}");
         *partition.health.borrow_mut() = PartitionHealth::Offline(reason.into());
+        self.offline.changed.notify_all();
         self.read_ahead.forget(partition.tp);
         self.files.forget_below(&partition.path);
         partition.changed.notify_all();

@@ -104,6 +104,10 @@ impl PartitionShared {
         }
     }
 
+    pub fn is_offline(&self) -> bool {
+        matches!(*self.health.borrow(), PartitionHealth::Offline(_))
+    }
+
     pub fn is_deleted(&self) -> bool {
         *self.health.borrow() == PartitionHealth::Deleted
     }

@@ -11,6 +11,8 @@ use crate::stats::StoreStats;
 use crate::{close, create, delete, relocate};
 use odradek_base::TopicPartition;
 use odradek_ring::Ring;
+use odradek_ring::sync::Listen;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -63,6 +65,19 @@ impl Store {
     /// Why a partition that this shard owns could not be opened, or made.
     pub fn closed(&self, tp: TopicPartition) -> Option<StoreError> {
         self.shared.offline.closed(tp)
+    }
+
+    /// Partitions that this shard owns and cannot serve before a restart.
+    pub fn offline(&self) -> BTreeSet<TopicPartition> {
+        let mut offline = self.shared.offline.partitions();
+        let partitions = self.shared.partitions.borrow();
+        offline.extend(partitions.values().filter(|partition| partition.is_offline()).map(|partition| partition.tp));
+        offline
+    }
+
+    /// Done when [`Store::offline`] gives something else than now.
+    pub fn offline_changed(&self) -> Listen {
+        self.shared.offline.changed.listen()
     }
 
     /// The log directories and what this shard has in them.

@@ -7,7 +7,7 @@ use crate::protocol::messages::metadata_response::{MetadataResponseBroker, Metad
 use crate::protocol::messages::{MetadataRequest, MetadataResponse};
 use crate::protocol::{ErrorCode, messages, text, topic_name};
 use crate::view::View;
-use odradek_base::TopicId;
+use odradek_base::{TopicId, TopicPartition};
 use std::collections::BTreeSet;
 
 /// In this version an empty list of topics means all of them.
@@ -118,7 +118,7 @@ impl Asked<'_> {
 
     fn tell(&self, topic: &Topic) -> MetadataResponseTopic {
         let partitions = topic.partitions.iter().map(|(index, partition)| {
-            let seen = see(self.image, self.view, partition);
+            let seen = see(self.image, self.view, TopicPartition::new(topic.id, *index), partition);
             MetadataResponsePartition::default()
                 .with_error_code(seen.error_code)
                 .with_partition_index(index.get())

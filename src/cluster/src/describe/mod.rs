@@ -15,7 +15,7 @@ pub use topic_partitions::topic_partitions;
 use crate::image::{Image, Partition};
 use crate::protocol::messages;
 use crate::view::View;
-use odradek_base::BrokerId;
+use odradek_base::{BrokerId, TopicPartition};
 
 /// What clients read as "not asked for" (`MetadataResponse.AUTHORIZED_OPERATIONS_OMITTED`).
 const OPERATIONS_OMITTED: i32 = i32::MIN;
@@ -41,10 +41,12 @@ fn ids(view: &View<'_>, brokers: &[BrokerId]) -> Vec<messages::BrokerId> {
     view.ids(brokers).into_iter().map(|id| messages::BrokerId(id.get())).collect()
 }
 
-fn see(image: &Image, view: &View<'_>, partition: &Partition) -> SeenPartition {
+fn see(image: &Image, view: &View<'_>, at: TopicPartition, partition: &Partition) -> SeenPartition {
     use crate::protocol::ErrorCode::{LeaderNotAvailable, ListenerNotFound};
-    let alive = |id: BrokerId| image.broker(id).is_some_and(|broker| !broker.fenced);
-    let leader = partition.leader.and_then(|id| image.broker(id)).filter(|broker| !broker.fenced);
+    // A replica in a log directory that failed is as good as one on a broker that is gone (KIP-112, KIP-858).
+    let failed = image.offline_replica(at);
+    let alive = |id: BrokerId| failed != Some(id) && image.broker(id).is_some_and(|broker| !broker.fenced);
+    let leader = partition.leader.filter(|&id| alive(id)).and_then(|id| image.broker(id));
     let (error_code, leader) = match leader {
         None => (LeaderNotAvailable.code(), -1),
         Some(broker) if broker.endpoint(view.listener).is_none() => (ListenerNotFound.code(), -1),

@@ -8,7 +8,7 @@ use crate::protocol::messages::{
 };
 use crate::protocol::{text, topic_name};
 use crate::records::{ConfigRecord, EndpointRecord, MetadataRecord};
-use odradek_base::{BrokerId, Rng};
+use odradek_base::{BrokerId, PartitionIndex, Rng, TopicPartition};
 use odradek_settings::{Advertise, Settings};
 use odradek_wire::Encodable;
 use uuid::Uuid;
@@ -106,6 +106,30 @@ fn shards_or_nodes_are_brokers() {
     let other = View { listener: "SSL", ..VIEW };
     let response = metadata(&image, &other, &ask(&["a"]), 12, false).response;
     assert_eq!((response.brokers.len(), response.topics[0].partitions[0].error_code), (0, 72));
+}
+
+#[test]
+fn a_replica_that_its_broker_cannot_serve_is_offline() {
+    let mut image = example();
+    let topic = image.topic("a").expect("there").clone();
+    let at = |index| TopicPartition::new(topic.id, PartitionIndex(index));
+    image.set_offline(BrokerId(1001), [at(1)]);
+    image.set_offline(BrokerId(1000), [at(0), at(2)]);
+    image.set_offline(BrokerId(1000), [at(2)]);
+    let told = |view: &View<'_>| {
+        let response = metadata(&image, view, &ask(&["a"]), 12, false).response;
+        let rows = response.topics[0].partitions.iter();
+        rows.map(|row| (row.error_code, row.leader_id.0, row.offline_replicas.iter().map(|id| id.0).collect())).collect::<Vec<_>>()
+    };
+    let none = Vec::new;
+    assert_eq!(told(&VIEW), [(0, 1000, none()), (5, -1, vec![1001]), (5, -1, vec![1000]), (0, 1001, none()), (0, 1000, none())]);
+    assert_eq!(told(&NODE_VIEW), [(0, 1, none()), (5, -1, vec![1]), (5, -1, vec![1]), (0, 1, none()), (0, 1, none())]);
+    let request = DescribeTopicPartitionsRequest::default()
+        .with_topics(vec![TopicRequest::default().with_name(topic_name("a"))])
+        .with_response_partition_limit(2_000);
+    let described = topic_partitions(&image, &VIEW, &request, 2_000);
+    let row = &described.topics[0].partitions[1];
+    assert_eq!((row.error_code, row.leader_id.0, row.isr_nodes.len(), row.offline_replicas.len()), (5, -1, 1, 1));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::protocol::messages::describe_topic_partitions_response::{
 use crate::protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use crate::protocol::{ErrorCode, topic_name};
 use crate::view::View;
-use odradek_base::PartitionIndex;
+use odradek_base::{PartitionIndex, TopicPartition};
 use std::collections::BTreeSet;
 
 /// `partitions_max`: the setting `max.request.partition.size.limit`.
@@ -81,7 +81,7 @@ fn tell(
 ) -> (DescribeTopicPartitionsResponseTopic, Option<PartitionIndex>) {
     let mut rest = topic.partitions.range(from..);
     let partitions = rest.by_ref().take(left).map(|(index, partition)| {
-        let seen = see(image, view, partition);
+        let seen = see(image, view, TopicPartition::new(topic.id, *index), partition);
         DescribeTopicPartitionsResponsePartition::default()
             .with_error_code(seen.error_code)
             .with_partition_index(index.get())

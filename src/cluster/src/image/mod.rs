@@ -119,6 +119,8 @@ pub struct Image {
     /// Replicas on each broker, for placement.
     replicas: OrdMap<BrokerId, u32>,
     partition_count: usize,
+    /// Replicas that their broker cannot serve. In no record: each broker tells while it runs.
+    offline: OrdMap<TopicPartition, BrokerId>,
 }
 
 impl Image {
@@ -135,6 +137,7 @@ impl Image {
             next_producer_id: 0,
             replicas: OrdMap::new(),
             partition_count: 0,
+            offline: OrdMap::new(),
         }
     }
 
@@ -179,6 +182,17 @@ impl Image {
             let on_broker = move |(_, partition): &(_, &Partition)| partition.replicas.contains(&broker);
             topic.partitions.iter().filter(on_broker).map(move |(&index, partition)| (topic, index, partition))
         })
+    }
+
+    /// The broker whose replica of a partition is offline: its log directory failed, or it could not be opened.
+    pub fn offline_replica(&self, at: TopicPartition) -> Option<BrokerId> {
+        self.offline.get(&at).copied()
+    }
+
+    /// Replaces what is known of a broker's offline replicas.
+    pub fn set_offline(&mut self, broker: BrokerId, partitions: impl IntoIterator<Item = TopicPartition>) {
+        let others = self.offline.iter().filter(|(_, of)| **of != broker).map(|(at, of)| (*at, *of));
+        self.offline = others.chain(partitions.into_iter().map(|at| (at, broker))).collect();
     }
 
     /// An existing topic whose name only differs in `.` and `_`.

@@ -12,7 +12,7 @@ use crate::publication;
 use crate::shard::Shard;
 use futures_util::future::join_all;
 use metadata_log::MetadataLog;
-use odradek_base::{BrokerId, ShardId};
+use odradek_base::{BrokerId, ShardId, TopicPartition};
 use odradek_cluster::{AutoCreated, Controller as Logic, Image, InternalTopic, MetadataRecord, Outcome, View};
 use odradek_ring::sync::{Event, oneshot};
 use odradek_wire::ErrorCode;
@@ -21,7 +21,7 @@ use odradek_wire::messages::{
     CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub enum Command {
     AutoCreate(Vec<String>),
     CreateInternal(InternalTopic),
     AllocateProducerIds(BrokerId),
+    /// The replicas that a shard cannot serve now; changes no record.
+    Offline(BrokerId, BTreeSet<TopicPartition>),
 }
 
 pub enum CommandResult {
@@ -53,6 +55,7 @@ pub enum CommandResult {
     AutoCreate(Vec<AutoCreated>),
     CreateInternal,
     ProducerIds(Range<i64>),
+    Offline,
     Failed(ErrorCode),
 }
 
@@ -144,6 +147,12 @@ async fn execute(shard: &Rc<Shard>, log: &mut MetadataLog, command: Command) -> 
             Ok(ids) => CommandResult::ProducerIds(ids),
             Err(refusal) => CommandResult::Failed(refusal.code),
         }),
+        Command::Offline(broker, partitions) => {
+            let mut image = Image::clone(&image);
+            image.set_offline(broker, partitions);
+            publish(shard, Publication { image: Arc::new(image), version: shard.metadata_version() }).await;
+            return CommandResult::Offline;
+        }
     };
     if records.is_empty() {
         return result;
