@@ -9,7 +9,10 @@ use odradek_base::{Offset, Timestamp};
 impl PartitionLog {
     /// What may be compacted ([`crate::compaction::cleanable`]). `checkpoint`: where the last compaction ended.
     pub fn cleanable(&self, checkpoint: Option<Offset>, now: Timestamp) -> Option<Cleanable> {
-        cleanable(&self.segments, &self.marks, &self.config, checkpoint, now)
+        // The next flush cuts and indexes the files of an unfinished segment: until then they are not replaced.
+        let unfinished = self.unfinished.iter().filter_map(|base| self.segment_by_base(*base)).min();
+        let segments = unfinished.and_then(|at| self.segments.get(..=at)).unwrap_or(&self.segments);
+        cleanable(segments, &self.marks, &self.config, checkpoint, now)
     }
 
     /// Whether the segments with these base offsets are still there, one after the other, and none of them is active.

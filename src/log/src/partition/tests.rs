@@ -147,3 +147,32 @@ fn delete_records_stays_below_the_high_watermark() {
     let header = BatchView::parse(&block.payload(&block.entries[0])).expect("a batch").leader_epoch();
     assert_eq!(header, LeaderEpoch(1));
 }
+
+/// Appends a batch that is on stable storage and not yet in its segment.
+fn append_durable(log: &mut PartitionLog, writer: &mut Writer<()>, batch: odradek_wire::batch::ValidBatch) {
+    log.append(writer, &(), &[batch], context(AppendOrigin::Client)).expect("append");
+    let block = writer.take(Sequence(u64::MAX)).expect("a block");
+    complete(log, &mut Model::default(), &block);
+}
+
+fn flush_all(log: &mut PartitionLog) {
+    while let Some(plan) = log.plan_flush(u64::MAX) {
+        log.flushed(&plan);
+    }
+}
+
+#[test]
+fn a_segment_whose_files_wait_for_the_next_flush_is_not_compacted() {
+    let cleanup = crate::config::CleanupPolicy { delete: false, compact: true };
+    let (mut log, mut writer) = (log(LogConfig { segment_bytes: 2000, cleanup, ..LogConfig::default() }), writer());
+    let batch = || test_batches::valid(test_batches::plain(1, 1500));
+    append_durable(&mut log, &mut writer, batch());
+    flush_all(&mut log);
+    // The first segment is complete now, and flushed; its padding is still there.
+    append_durable(&mut log, &mut writer, batch());
+    assert_eq!(log.cleanable(None, Timestamp(9000)), None);
+    flush_all(&mut log);
+    assert_eq!(log.cleanable(None, Timestamp(9000)), None, "still about to be cut");
+    assert_eq!(log.take_unfinished().len(), 1);
+    assert_eq!(log.cleanable(None, Timestamp(9000)).map(|found| found.first_uncleanable), Some(Offset(1)));
+}
