@@ -4,6 +4,7 @@ use crate::error::{DeleteRecordsError, StoreError};
 use crate::partition::{CommitTicket, Durability, Partition};
 use crate::segment_files;
 use crate::shared::{PartitionShared, Shared};
+use crate::state_file;
 use odradek_base::{Offset, Timestamp};
 use odradek_log::segment::meta::Segment;
 use odradek_log::segment::names;
@@ -43,10 +44,14 @@ pub(crate) async fn run(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, no
         // Its flush may be about to complete one of the segments: next time.
         return Ok(0);
     }
-    let (removed, delay) = {
+    let count = {
         let mut log = partition.log.borrow_mut();
         log.expire_producers(now);
-        let count = log.deletable_segments(now);
+        log.deletable_segments(now)
+    };
+    let count = producers_saved(shared, partition, count, now).await;
+    let (removed, delay) = {
+        let mut log = partition.log.borrow_mut();
         (log.remove_segments(count, now), log.config().file_delete_delay_ms)
     };
     if removed.is_empty() {
@@ -58,6 +63,7 @@ pub(crate) async fn run(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, no
     let bytes = removed.iter().map(|segment| segment.bytes).sum();
     tracing::info!(partition = %partition.tp, topic = %partition.topic_name, segments = removed.len(), bytes, log_start = %partition.log.borrow().marks().log_start.offset(), "retention deleted segments");
     partition.retaining.set(true);
+    partition.renamed.set(true);
     let first = partition.log.borrow().segments().first().map(|segment| segment.base_offset).unwrap_or_default();
     let renamed = match hold_place(shared, partition, first).await {
         Ok(()) => rename_files(shared, partition, &removed).await,
@@ -76,6 +82,22 @@ pub(crate) async fn run(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, no
         }
     });
     Ok(bytes)
+}
+
+/// What producers may send again is known from their last batches. Where these are among the `count` oldest segments, the state file has to have them
+/// first. Returns how many segments may go now. A full disk may have no room for that: then they go all the same, and make room.
+async fn producers_saved(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, count: usize, now: Timestamp) -> usize {
+    let known = |count| partition.log.borrow().producers_known_without(count, partition.producers_saved.get());
+    let full = || shared.room.is_any_full();
+    if known(count) == count || full() {
+        return count;
+    }
+    let saved = state_file::checkpoint_unless(shared, full).await;
+    if !saved && !full() || partition.check().is_err() || partition.flushing.get() || partition.retaining.get() {
+        return 0;
+    }
+    let count = partition.log.borrow().deletable_segments(now);
+    if saved { known(count) } else { count }
 }
 
 /// Removes a file that waits for it, unless that happened already.

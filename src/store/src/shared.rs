@@ -18,7 +18,7 @@ use crate::state_file::StateRequests;
 use crate::stats::Counters;
 use crate::strand::Stranded;
 
-use odradek_base::{Instant, TopicPartition};
+use odradek_base::{Instant, Offset, TopicPartition};
 use odradek_log::journal::format::{JournalId, Sequence};
 use odradek_log::journal::writer::Writer;
 use odradek_log::partition::PartitionLog;
@@ -69,6 +69,10 @@ pub(crate) struct PartitionShared {
     pub padded: Cell<bool>,
     /// What was pending when it went offline is in a file of its own and no longer held in the journal.
     pub stranded: Cell<bool>,
+    /// The state file has the producers' batches below.
+    pub producers_saved: Cell<Offset>,
+    /// Files got or lost names that may not be durable.
+    pub renamed: Cell<bool>,
     /// Somebody appended or moved a mark since the directory was written, so a clean stop has something to write.
     pub touched: Cell<bool>,
 }
@@ -92,6 +96,8 @@ impl PartitionShared {
             tail_block: Cell::new(None),
             padded: Cell::new(false),
             stranded: Cell::new(false),
+            producers_saved: Cell::new(Offset::ZERO),
+            renamed: Cell::new(false),
             touched: Cell::new(false),
         })
     }

@@ -49,6 +49,11 @@ impl StateRequests {
 
 /// Returns true when the state as it is now is in the state file, durably; false when the store ends or fails before.
 pub(crate) async fn checkpoint_now(shared: &Shared) -> bool {
+    checkpoint_unless(shared, || false).await
+}
+
+/// The same, for somebody who does not wait any longer once `given_up` says so.
+pub(crate) async fn checkpoint_unless(shared: &Shared, given_up: impl Fn() -> bool) -> bool {
     let requests = &shared.state_requests;
     let mine = requests.begun.get() + 1;
     requests.wanted.set(requests.wanted.get().max(mine));
@@ -57,7 +62,7 @@ pub(crate) async fn checkpoint_now(shared: &Shared) -> bool {
         if requests.done.get() >= mine {
             return true;
         }
-        if shared.failed.borrow().is_some() {
+        if shared.failed.borrow().is_some() || given_up() {
             return false;
         }
         if shared.flusher_done.get() && shared.commit_done.get() {
@@ -135,7 +140,11 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
             if shared.failed.borrow().is_some() {
                 return;
             }
-            committed.await;
+            if shared.journal_full.get() && shared.state_writing.get().is_none() {
+                // The journal waits for what this task flushes.
+                return;
+            }
+            shared.ring.timeout(shared.ring.now() + REQUEST_LOOK, committed).await;
         }
     }
     state.last_sequence = shared.commit.durable.get().min(state.last_sequence.max(appended.unwrap_or(Sequence(0))));
@@ -158,5 +167,12 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
 
 pub(crate) async fn write(shared: &Shared, state: &ShardState) -> Result<(), StoreError> {
     let path = path(shared);
-    shared.ring.write_atomically(&path, &state::encode(state)).await.map_err(|error| StoreError::io("write", &path, error))
+    shared.ring.write_atomically(&path, &state::encode(state)).await.map_err(|error| StoreError::io("write", &path, error))?;
+    let partitions = shared.partitions.borrow();
+    for state in &state.partitions {
+        if let Some(partition) = partitions.get(&state.partition) {
+            partition.producers_saved.set(state.producers_at);
+        }
+    }
+    Ok(())
 }

@@ -272,6 +272,14 @@ impl PartitionLog {
         crate::retention::deletable(&self.segments, &self.marks, &self.config, now)
     }
 
+    /// How many of the `count` oldest segments may go although a crash would lose what only they say of producers: the state file has the producers up
+    /// to `saved`. Batches that a producer may send again, and open transactions, are read from the segments behind that.
+    pub fn producers_known_without(&self, count: usize, saved: Offset) -> usize {
+        let needed = self.producers.producers().filter_map(|(_, entry)| entry.first_needed(saved)).min().unwrap_or(Offset(i64::MAX));
+        let ends = self.segments.iter().take(count).map(|segment| segment.next_offset);
+        ends.take_while(|end| *end <= saved || *end <= needed).count()
+    }
+
     /// Takes the `count` oldest segments out, to be unlinked by the caller, and moves the log start behind them. Rolls when the active one is among them.
     pub fn remove_segments(&mut self, count: usize, now: Timestamp) -> Vec<Segment> {
         let count = count.min(self.segments.len());

@@ -176,3 +176,20 @@ fn a_segment_whose_files_wait_for_the_next_flush_is_not_compacted() {
     assert_eq!(log.take_unfinished().len(), 1);
     assert_eq!(log.cleanable(None, Timestamp(9000)).map(|found| found.first_uncleanable), Some(Offset(1)));
 }
+
+#[test]
+fn segments_with_what_a_producer_may_send_again_go_when_the_state_file_has_it() {
+    let (mut log, mut writer) = (log(LogConfig { segment_bytes: 300, ..LogConfig::default() }), writer());
+    for sequence in 0..20 {
+        append_durable(&mut log, &mut writer, test_batches::idempotent(5, 0, sequence, 1));
+    }
+    flush_all(&mut log);
+    let count = log.segments().len();
+    let end_of = |count: usize| log.segments()[count - 1].next_offset;
+    let known = log.producers_known_without(count, Offset::ZERO);
+    assert!(end_of(known) <= Offset(15) && end_of(known + 1) > Offset(15), "the last five batches stay: {known} of {count} may go");
+    assert_eq!(log.producers_known_without(count, Offset(20)), count, "all are saved");
+    let half = log.producers_known_without(count, Offset(18));
+    assert!(end_of(half) <= Offset(18) && half > known, "those up to there are saved");
+    assert_eq!(log.producers_known_without(2, Offset(20)), 2);
+}

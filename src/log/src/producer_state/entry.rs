@@ -91,6 +91,16 @@ impl ProducerEntry {
         self.last_batch().map_or(NO_SEQUENCE, |batch| batch.last_sequence)
     }
 
+    /// The first offset from `from` on that this entry rests on: of a retained batch or of the open transaction. An entry that only a marker made does
+    /// not say where that is.
+    pub(crate) fn first_needed(&self, from: Offset) -> Option<Offset> {
+        if self.batches().is_empty() {
+            return Some(from);
+        }
+        let batches = self.batches().iter().map(BatchMetadata::first_offset);
+        batches.chain(self.transaction_first_offset).filter(|offset| *offset >= from).min()
+    }
+
     pub(super) fn duplicate_of(&self, batch: &ProducerBatch) -> Option<BatchMetadata> {
         if batch.epoch != self.epoch {
             return None;
