@@ -55,6 +55,13 @@ pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
     state_file::write(shared, &state_file::collect(shared, clean)).await?;
     retention::unlink_all(shared).await;
     compaction::swap::unlink_all(shared).await;
+    // A clean start lists no directory: what came back with a power loss would stay.
+    let renamed: Vec<_> = partitions.iter().filter(|partition| partition.renamed.get()).collect();
+    for chunk in renamed.chunks(AT_ONCE) {
+        for flushed in join_all(chunk.iter().map(|partition| shared.ring.sync_dir(&partition.path))).await {
+            flushed.unwrap_or_else(|error| tracing::warn!("names of deleted segments may come back with a power loss: {error}"));
+        }
+    }
     Ok(())
 }
 

@@ -60,7 +60,10 @@ pub(crate) async fn recover(
     jitter: Rng,
 ) -> Result<(PartitionLog, Repairs), StoreError> {
     let mut repairs = Repairs::default();
-    let files = list(ring, path).await?;
+    let mut files = list(ring, path).await?;
+    if let Some(first) = state.and_then(|state| state.segments.first()) {
+        remove_below(ring, path, first.base_offset, &mut files).await?;
+    }
     let compacted: Vec<Offset> = files.replaced.iter().map(|(base, _)| *base).collect();
     repairs.replaced = files.replaced.iter().map(|(_, path)| path.clone()).collect();
     let recovery_point = match state {
@@ -92,7 +95,7 @@ pub(crate) async fn recover(
             segments.push(known.restore());
         } else {
             let trusted = if complete { next_base } else { None };
-            let check = Check { recovery_point, trusted, clean: clean && state.is_none(), now };
+            let check = Check { recovery_point, trusted, compacted: compacted.contains(base), clean: clean && state.is_none(), now };
             let (segment, tail) = check_segment(ring, path, *base, &config, &check, &mut repairs).await?;
             segments.push(segment);
             torn = tail;
@@ -196,6 +199,17 @@ async fn list(ring: &Ring, path: &Path) -> Result<Listing, StoreError> {
     Ok(found)
 }
 
+/// Removes segments below `first`, the oldest one when the state file was written: retention had taken them out before, and a power loss brought
+/// their names back.
+async fn remove_below(ring: &Ring, path: &Path, first: Offset, files: &mut Listing) -> Result<(), StoreError> {
+    let rest = files.segments.split_off(&first);
+    for base in std::mem::replace(&mut files.segments, rest) {
+        tracing::info!(directory = %path.display(), segment = %base, "removed a segment that had been deleted before the power was lost");
+        remove_segment(ring, path, base).await?;
+    }
+    Ok(())
+}
+
 /// Offset after the last batch of a file; `base` when it has none.
 async fn end_of_file(ring: &Ring, path: &Path, base: Offset) -> Result<Offset, StoreError> {
     let file = ring.open(path, OpenOptions::READ).await.map_err(|error| StoreError::io("open", path, error))?;
@@ -228,6 +242,8 @@ struct Check {
     recovery_point: Offset,
     /// The next segment's base offset, where everything in this one is below the recovery point.
     trusted: Option<Offset>,
+    /// It replaced others since the state file was written: its last batches may be gone, and it was flushed whole.
+    compacted: bool,
     /// Somebody else's, who stopped cleanly.
     clean: bool,
     now: Timestamp,
@@ -242,7 +258,7 @@ async fn check_segment(
     check: &Check,
     repairs: &mut Repairs,
 ) -> Result<(Segment, Option<Torn>), StoreError> {
-    let &Check { recovery_point, trusted, clean, now } = check;
+    let &Check { recovery_point, trusted, compacted, clean, now } = check;
     let path = directory.join(names::segment_file(base, names::LOG));
     let io = |operation: &'static str, error| StoreError::io(operation, &path, error);
     let file =
@@ -323,7 +339,7 @@ async fn check_segment(
     let padding = reader.only_zeros_follow().await.map_err(|error| io("read", error))?;
     let short = match trusted {
         Some(_) => !padding,
-        None => !clean && segment.next_offset < recovery_point,
+        None => !clean && !compacted && segment.next_offset < recovery_point,
     };
     if short {
         let reason = format!(

@@ -271,3 +271,37 @@ fn batches_stay_whole_and_name_their_offsets() {
         assert!(view.base_offset() <= next.offset);
     }
 }
+
+/// All records of a segment are superseded, and the state file was written when it was half full: it ends below what was flushed then.
+#[test]
+fn a_segment_that_compaction_emptied_may_end_below_what_was_flushed() {
+    for (seed, mode) in (1..7).zip([CrashMode::Kill, CrashMode::PowerLoss].into_iter().cycle()) {
+        let world = World::new(seed, WorldOptions::default());
+        let fill = |ring: &Ring, partition: &Partition, batches: usize| {
+            for _ in 0..batches {
+                let mut builder = BatchBuilder::new(Codec::None).base_timestamp(Timestamp(1000));
+                builder.append(Timestamp(1000), Some(b"key"), Some(&[1; 1000]), &[]);
+                let batch = test_batches::valid(builder.build());
+                let appended = append(partition, &batch, Durability::Durable);
+                world.block_on(ring, partition.wait(appended.ticket)).expect("durable");
+            }
+            world.run_for(Duration::from_secs(3));
+        };
+        let (ring, _store, partition, _) = open(&world, 1 << 20);
+        fill(&ring, &partition, 8);
+        world.crash(HOST, CrashMode::Kill);
+        // The state file of this start is the last one.
+        let ring = world.ring(HOST, ShardId(0));
+        let config = StoreConfig { state_interval: Duration::from_secs(1 << 20), ..config(1 << 20) };
+        let opening = Store::open(ring.clone(), config, vec![spec(0, log_config())]);
+        let (store, _) = world.block_on(&ring, opening).expect("open");
+        let partition = store.partition(tp(0)).expect("owned");
+        fill(&ring, &partition, 40);
+        world.block_on(&ring, compact_all(partition.clone(), NOW));
+        let offsets = |records: Vec<Record>| records.iter().map(|record| record.offset.get()).collect::<Vec<_>>();
+        world.crash(HOST, mode);
+        let (ring, _store, partition, _) = open(&world, 1 << 20);
+        let left = offsets(world.block_on(&ring, read(partition, 0)));
+        assert!(left.first() > Some(&9) && left.last() == Some(&47), "seed {seed}, {mode:?}: {left:?}");
+    }
+}

@@ -72,3 +72,43 @@ fn what_a_producer_may_send_again_outlives_the_segments_that_say_so() {
         assert_eq!(put(&world, &ring, &store, 30).base_offset, Offset(30));
     }
 }
+
+/// Files of segments in the partition's directory.
+fn segments(world: &World) -> Vec<String> {
+    let files = world.files(HOST).into_iter().map(|(path, _)| path);
+    files.filter(|path| path.contains("/orders-0/") && path.contains(".log")).collect()
+}
+
+#[test]
+fn a_clean_stop_leaves_no_names_of_deleted_segments_that_power_could_bring_back() {
+    for seed in 1..9 {
+        let world = World::new(seed, WorldOptions::default());
+        let (ring, store, _) = open(&world);
+        (0..40).for_each(|number| drop(put(&world, &ring, &store, number)));
+        assert_eq!(retain(&world, &ring, &store), Offset(40));
+        world.block_on(&ring, store.close()).expect("close");
+        world.crash(HOST, CrashMode::PowerLoss);
+        assert_eq!(segments(&world), ["/data/orders-0/00000000000000000040.log"], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_deleted_segment_whose_name_comes_back_is_removed() {
+    for seed in 1..17 {
+        let world = World::new(seed, WorldOptions::default());
+        let (ring, store, _) = open(&world);
+        (0..40).for_each(|number| drop(put(&world, &ring, &store, number)));
+        assert_eq!(retain(&world, &ring, &store), Offset(40));
+        // The state file that is asked for here knows that they are gone.
+        (40..50).for_each(|number| drop(put(&world, &ring, &store, number)));
+        assert_eq!(retain(&world, &ring, &store), Offset(50));
+        (50..60).for_each(|number| drop(put(&world, &ring, &store, number)));
+        world.run_for(LOOK);
+        world.crash(HOST, CrashMode::PowerLoss);
+
+        let (ring, store, report) = open(&world);
+        assert!(report.damaged.is_empty(), "seed {seed}: {report:?}");
+        assert!(!segments(&world).iter().any(|path| path.ends_with("00.log")), "seed {seed}: {:?}", segments(&world));
+        assert_eq!(put(&world, &ring, &store, 60).base_offset, Offset(60), "seed {seed}");
+    }
+}

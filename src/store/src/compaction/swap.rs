@@ -194,6 +194,7 @@ async fn replace(
     compaction.swapping.set(false);
     compaction.swapped.notify_all();
     partition.touched.set(true);
+    partition.renamed.set(true);
     unlink_later(shared, partition, replaced);
     shared.ring.sync_dir(&partition.path).await.map_err(|error| StoreError::io("flush", &partition.path, error))?;
     Ok(bytes_before)
