@@ -3,13 +3,21 @@
 use super::broker::Broker;
 use odradek_settings::DirectIo;
 use odradek_store::RecoveryReport;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// Prints version, identity, shards, listeners, directories, what the kernel granted, and what to type next.
 pub fn print(broker: &Broker, took: Duration) {
+    // Its output may go to a full disk, or nowhere: no reason to end.
+    if let Err(error) = write(&mut std::io::stdout().lock(), broker, took) {
+        tracing::warn!(took_ms = took.as_millis() as u64, "ready, which could not be said on standard output: {error}");
+    }
+}
+
+fn write(out: &mut impl Write, broker: &Broker, took: Duration) -> io::Result<()> {
     let Broker { config, cluster_id, cores, ready, .. } = broker;
-    println!("odradek {}", env!("CARGO_PKG_VERSION"));
-    println!("  node       {}  cluster {}", config.node, cluster_id);
+    writeln!(out, "odradek {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  node       {}  cluster {}", config.node, cluster_id)?;
     for told in ready {
         let place = match cores.get(usize::from(told.shard.get()) % cores.len().max(1)) {
             Some(core) if config.settings.pin() => {
@@ -18,28 +26,29 @@ pub fn print(broker: &Broker, took: Duration) {
             _ => "not pinned".into(),
         };
         let listeners: Vec<String> = told.listeners.iter().map(ToString::to_string).collect();
-        println!("  shard {:<4} {place}; broker {}; listens on {}", told.shard, config.broker_of(told.shard), listeners.join(", "));
+        writeln!(out, "  shard {:<4} {place}; broker {}; listens on {}", told.shard, config.broker_of(told.shard), listeners.join(", "))?;
     }
-    println!("  clients    {} at {}:{}", config.listener, config.advertised_host, config.advertised_port);
+    writeln!(out, "  clients    {} at {}:{}", config.listener, config.advertised_host, config.advertised_port)?;
     let dirs: Vec<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
-    println!("  data       {}", dirs.join(", "));
+    writeln!(out, "  data       {}", dirs.join(", "))?;
     if let Some(first) = ready.first() {
-        println!("  ring       {}", first.features);
-        println!("  files      {}", files(&first.recovery, config.settings.direct_io()));
+        writeln!(out, "  ring       {}", first.features)?;
+        writeln!(out, "  files      {}", files(&first.recovery, config.settings.direct_io()))?;
     }
     for told in ready {
         for line in recovery(&told.recovery) {
-            println!("  recovery   shard {}: {line}", told.shard);
+            writeln!(out, "  recovery   shard {}: {line}", told.shard)?;
         }
     }
-    println!("ready after {} ms", took.as_millis());
+    writeln!(out, "ready after {} ms", took.as_millis())?;
     let bootstrap = format!("{}:{}", config.advertised_host, config.advertised_port);
     let server = if bootstrap == "localhost:9092" { String::new() } else { format!(" --bootstrap-server {bootstrap}") };
-    println!();
-    println!("next:");
-    println!("  odradek topic create greetings --partitions 4{server}");
-    println!("  echo hello | odradek produce greetings{server}");
-    println!("  odradek consume greetings --from beginning{server}");
+    writeln!(out)?;
+    writeln!(out, "next:")?;
+    writeln!(out, "  odradek topic create greetings --partitions 4{server}")?;
+    writeln!(out, "  echo hello | odradek produce greetings{server}")?;
+    writeln!(out, "  odradek consume greetings --from beginning{server}")?;
+    out.flush()
 }
 
 /// How files are read and written.

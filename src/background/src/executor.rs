@@ -125,7 +125,11 @@ impl Background {
 /// glommio probes on the first file it opens whether the device can be polled, and on a file without written extents the
 /// probe passes falsely and I/O spins. So the first file it sees is one that has been written. Without direct I/O nothing is polled.
 async fn probe_polling(path: &Path) -> io::Result<()> {
-    std::fs::write(path, [0u8; 4096])?;
+    match std::fs::write(path, [0u8; 4096]) {
+        // Nothing can be probed, and nothing much written: a full disk does not keep the broker from starting.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => return std::fs::remove_file(path),
+        other => other?,
+    }
     if let Some(file) = open_direct(path).await? {
         file.close().await.map_err(io::Error::from)?;
     }

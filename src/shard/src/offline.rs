@@ -2,6 +2,7 @@
 
 use crate::controller::{self, Command, CommandResult};
 use crate::shard::Shard;
+use crate::topics::TopicSpec;
 use odradek_base::TopicPartition;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -15,6 +16,13 @@ pub async fn tell(shard: &Rc<Shard>, told: &mut Told) {
     let offline = shard.store().offline();
     if offline == told.0 {
         return;
+    }
+    let image = shard.image();
+    for back in told.0.difference(&offline) {
+        // Made later than the metadata asked for it: its topic's settings may be others by now.
+        if let (Some(partition), Some(topic)) = (shard.partition(*back), image.topic_by_id(back.topic)) {
+            partition.set_config(TopicSpec::of(shard, &image, topic).config);
+        }
     }
     match controller::call(shard, Command::Offline(shard.config.broker_of(shard.id), offline.clone())).await {
         Some(CommandResult::Offline) => told.0 = offline,

@@ -57,7 +57,7 @@ async fn follow(shard: &Rc<Shard>, image: &Image, topic: &Topic) {
     if !missing.is_empty()
         && let Err(error) = shard.store().create_all(missing).await
     {
-        tracing::error!(topic = %topic.name, %error, "partitions could not be made; they are offline until the next start");
+        tracing::error!(topic = %topic.name, %error, "partitions could not be made: for lack of room until there is some, otherwise until the next start");
     }
 }
 

@@ -17,20 +17,22 @@ use std::rc::Rc;
 /// other would mostly wait.
 const CREATED_AT_ONCE: usize = 16;
 
-/// Makes many partitions with one flush of their names at the end. All are attempted; the first error is returned.
+/// Makes many partitions with one flush of their names at the end. All are attempted; the first error is returned. Those that found no room are
+/// made when there is some.
 pub(crate) async fn create_all(shared: &Rc<Shared>, specs: &[PartitionSpec]) -> Result<(), StoreError> {
     // Chosen for all of them before the first is made: those under way are not in the counts yet.
     let mut counts = directory_counts(shared);
     let placed: Vec<_> = specs.iter().map(|spec| (take_least_used(shared, &mut counts), spec)).collect();
-    let mut creating =
-        stream::iter(placed).map(|(directory, spec)| create_at(shared, spec, directory, false)).buffer_unordered(CREATED_AT_ONCE);
+    let mut creating = stream::iter(placed)
+        .map(async |(directory, spec)| (spec, create_at(shared, spec, directory, false).await))
+        .buffer_unordered(CREATED_AT_ONCE);
     let mut result = Ok(());
-    while let Some(created) = creating.next().await {
-        if let Err(error) = created
-            && result.is_ok()
-        {
-            result = Err(error);
+    while let Some((spec, created)) = creating.next().await {
+        let Err(error) = created else { continue };
+        if error.is_full() && shared.offline.closed(spec.tp).is_none() {
+            shared.make_later(spec, error.clone());
         }
+        result = result.and(Err(error));
     }
     sync_directories(shared).await?;
     result
@@ -68,6 +70,17 @@ async fn create_at(
     }
 }
 
+/// Makes a partition that was closed because it found no room. One that was deleted meanwhile is not closed any more.
+pub(crate) async fn create_closed(shared: &Rc<Shared>, spec: &PartitionSpec) -> Result<(), StoreError> {
+    if shared.offline.closed(spec.tp).is_none() {
+        return Ok(());
+    }
+    let directory = take_least_used(shared, &mut directory_counts(shared)).ok_or_else(|| no_directory(spec))?;
+    create_in(shared, spec, directory, true).await?;
+    shared.offline.forget(spec.tp);
+    Ok(())
+}
+
 fn no_directory(spec: &PartitionSpec) -> StoreError {
     StoreError::PartitionOffline { partition: spec.tp, reason: "every log directory is offline".to_owned() }
 }
@@ -84,7 +97,13 @@ async fn create_in(shared: &Rc<Shared>, spec: &PartitionSpec, directory: usize, 
         other => other.map_err(|error| StoreError::io("create", &path, error))?,
     }
     let metadata = checkpoint::encode_partition_metadata(spec.tp.topic);
-    segment_files::write_plain(&shared.ring, &path.join(names::PARTITION_METADATA), metadata.as_bytes()).await?;
+    let metadata_path = path.join(names::PARTITION_METADATA);
+    if let Err(error) = segment_files::write_plain(&shared.ring, &metadata_path, metadata.as_bytes()).await {
+        // Without it nothing says whose the directory is.
+        let _ = shared.ring.remove_file(&metadata_path).await;
+        let _ = shared.ring.remove_dir(&path).await;
+        return Err(error);
+    }
     if durable {
         shared.ring.sync_dir(&log_dir).await.map_err(|error| StoreError::io("flush", &log_dir, error))?;
     }

@@ -100,6 +100,8 @@ struct Found {
     own: Option<ShardState>,
     /// A broker (Kafka, or this one) stopped cleanly on the directory.
     marker: Vec<bool>,
+    /// The own state is one that an earlier start on a full disk left.
+    disowned: bool,
 }
 
 pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSpec>) -> Result<(Store, RecoveryReport), StoreError> {
@@ -147,6 +149,8 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         state_dirty: Cell::new(None),
         state_writing: Cell::new(None),
         state_requests: StateRequests::default(),
+        state_disowned: Cell::new(found.disowned),
+        homeless_from: Cell::new(None),
         failed: RefCell::new(None),
         closing: Cell::new(false),
         commit_done: Cell::new(false),
@@ -180,16 +184,16 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     replaying::torn_tails(&shared, torn, &mut replaying).await;
     replaying::log_starts(&shared, &mut replaying);
     let Replaying { present, homeless, .. } = replaying;
-    homeless.save(&shared).await?;
-    settle::journal(&ring, &journal_dir, &files, &plan).await?;
+    homeless.save_or_keep(&shared, plan.blocks.first().map_or(last, |block| block.sequence)).await?;
+    room::waited_for(&ring, || settle::journal(&ring, &journal_dir, &files, &plan)).await?;
     report.rewritten_bytes = settle::segments(&shared, present).await;
     let retained = report.damaged.keys().filter_map(|partition| found.partitions.get(partition)).cloned().collect();
     *shared.retained.borrow_mut() = retained;
     // From now on the directory is not clean; must be known before the first append.
-    let state = state_file::collect(&shared, false);
-    state_file::write(&shared, &state).await?;
-    // What a compaction replaced was needed to tell old state from new.
-    crate::retention::unlink_all(&shared).await;
+    if state_file::write_first(&shared, clean).await? {
+        // What a compaction replaced was needed to tell old state from new.
+        crate::retention::unlink_all(&shared).await;
+    }
     for (index, directory) in shared.config.log_dirs.iter().enumerate() {
         if shared.offline.is_online(index) {
             segment_files::remove(&ring, &directory.join(names::CLEAN_SHUTDOWN)).await?;
@@ -298,21 +302,29 @@ const fn libc_eopnotsupp() -> i32 {
 
 /// Reads the state files: this shard's own, and those of other shards for partitions that used to be theirs.
 async fn find_state(ring: &Ring, config: &StoreConfig) -> Result<Found, StoreError> {
-    let mut found = Found { partitions: BTreeMap::new(), own: None, marker: Vec::new() };
+    let mut found = Found { partitions: BTreeMap::new(), own: None, marker: Vec::new(), disowned: false };
     for directory in &config.log_dirs {
         found.marker.push(ring.exists(&directory.join(names::CLEAN_SHUTDOWN)).await.unwrap_or(false));
     }
     let Some(directory) = config.log_dirs.first() else { return Ok(found) };
     let entries = ring.read_dir(directory).await.map_err(|error| StoreError::io("list", directory, error))?;
-    let own_name = state_file::file_name(config.shard);
-    for entry in entries.iter().filter(|entry| state_file::is_state_file(&entry.name)) {
+    let mut own_name = state_file::file_name(config.shard);
+    let disowned = state_file::disowned_name(config.shard);
+    let there = |name: &str| entries.iter().any(|entry| entry.name == name);
+    found.disowned = there(&disowned);
+    if found.disowned && !there(&own_name) {
+        own_name = disowned;
+    }
+    for entry in entries.iter().filter(|entry| state_file::is_state_file(&entry.name) || entry.name == own_name) {
         let path = directory.join(&entry.name);
         let bytes = ring.read_to_vec(&path).await.map_err(|error| StoreError::io("read", &path, error))?;
-        let Some(state) = state::decode(&bytes) else {
+        let Some(mut state) = state::decode(&bytes) else {
             tracing::error!(file = %path.display(), "state file is damaged and not used: all segments are checked");
             continue;
         };
         if entry.name == own_name {
+            // A start has gone on from a disowned one.
+            state.clean &= state_file::is_state_file(&entry.name);
             for partition in &state.partitions {
                 found.partitions.insert(partition.partition, partition.clone());
             }
@@ -419,7 +431,11 @@ async fn open_partitions(
     missing.sort_by_key(|spec| spec.tp);
     report.created = missing.len();
     if !missing.is_empty() {
-        crate::create::create_all(shared, &missing).await?;
+        match crate::create::create_all(shared, &missing).await {
+            // They are made when there is room.
+            Err(error) if error.is_full() => {}
+            other => other?,
+        }
     }
     Ok(torn)
 }
@@ -511,13 +527,22 @@ async fn locate_and_recover(
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(StoreError::io("inspect", &path, error)),
         }
-        if let Some(other) = topic_id(&shared.ring, &path).await?
-            && other != spec.tp.topic
-            && !other.is_none()
-        {
-            // A topic of that name was deleted, and this one created, before the directory went.
-            crate::delete::set_aside(shared, &path, &spec.topic_name, spec.tp.partition).await?;
-            continue;
+        match topic_id(&shared.ring, &path).await? {
+            Some(other) if other != spec.tp.topic && !other.is_none() => {
+                // A topic of that name was deleted, and this one created, before the directory went.
+                crate::delete::set_aside(shared, &path, &spec.topic_name, spec.tp.partition).await?;
+                continue;
+            }
+            Some(_) => {}
+            None => {
+                // Made just before a crash.
+                let metadata = checkpoint::encode_partition_metadata(spec.tp.topic);
+                if let Err(error) =
+                    segment_files::write_plain(&shared.ring, &path.join(names::PARTITION_METADATA), metadata.as_bytes()).await
+                {
+                    tracing::warn!("{error}");
+                }
+            }
         }
         there.push((directory, path));
     }

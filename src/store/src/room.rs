@@ -4,9 +4,12 @@
 //! free: below it appends are refused, below half of it segments are not written either. What is left is for the state file, indexes and
 //! checkpoints, so that a stop on a full disk is as clean as any other.
 
+use crate::config::PartitionSpec;
+use crate::create;
 use crate::error::StoreError;
 use crate::shared::Shared;
 use odradek_base::Instant;
+use odradek_ring::Ring;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -35,6 +38,8 @@ pub(crate) struct Room {
     journal: Cell<bool>,
     /// The state file found no room.
     state: Cell<bool>,
+    /// Partitions that found no room for their directories. They are closed until they are made.
+    unmade: RefCell<Vec<PartitionSpec>>,
 }
 
 impl Room {
@@ -46,6 +51,7 @@ impl Room {
             journal_free_bytes: Cell::new(None),
             journal: Cell::new(false),
             state: Cell::new(false),
+            unmade: RefCell::default(),
         }
     }
 
@@ -161,6 +167,32 @@ impl Shared {
         self.flush_wanted.notify_all();
     }
 
+    /// Makes a partition later that finds no room for its directory now.
+    pub fn make_later(&self, spec: &PartitionSpec, error: StoreError) {
+        tracing::error!(partition = %spec.tp, topic = spec.topic_name, "partition is made when there is room: {error}");
+        self.offline.close(spec.tp, error);
+        self.room.unmade.borrow_mut().push(spec.clone());
+    }
+
+    async fn make_up(self: &Rc<Self>) {
+        let mut unmade = std::mem::take(&mut *self.room.unmade.borrow_mut()).into_iter();
+        let mut left = Vec::new();
+        for spec in unmade.by_ref() {
+            match create::create_closed(self, &spec).await {
+                Ok(()) => {}
+                Err(error) if error.is_full() => {
+                    left.push(spec);
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(partition = %spec.tp, "partition could not be made, it is offline until the next start: {error}")
+                }
+            }
+        }
+        left.extend(unmade);
+        self.room.unmade.borrow_mut().append(&mut left);
+    }
+
     async fn look(&self) {
         for (index, path) in self.config.log_dirs.iter().enumerate() {
             let free_bytes = if self.offline.is_online(index) { self.ring.free_bytes(path).await.ok() } else { None };
@@ -177,13 +209,29 @@ impl Shared {
     }
 }
 
+/// Repeats what finds no room until it does. For what only writes over what is there, which takes room on few file systems.
+pub(crate) async fn waited_for(ring: &Ring, attempt: impl AsyncFn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let mut told = false;
+    loop {
+        match attempt().await {
+            Err(error) if error.is_full() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!("the start waits for room: {error}");
+                }
+                ring.sleep(FULL_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Looks at the free space of the directories until the store closes.
 pub(crate) async fn watch(shared: Rc<Shared>) {
-    if shared.config.disk_reserve_bytes == 0 {
-        return;
-    }
     while !shared.closing.get() && shared.failed.borrow().is_none() {
         shared.look().await;
+        if !shared.room.unmade.borrow().is_empty() {
+            shared.make_up().await;
+        }
         shared.ring.sleep(FULL_PAUSE).await;
     }
 }

@@ -9,6 +9,7 @@
 use crate::careful;
 use crate::error::StoreError;
 use crate::journal_scan;
+use crate::room;
 use crate::segment_files;
 use crate::shared::{PartitionShared, Shared};
 use futures_util::StreamExt;
@@ -78,7 +79,8 @@ async fn rewrite(shared: &Shared, partition: &PartitionShared, bytes: u64) -> Re
         }
         let from = length.saturating_sub(left);
         left -= length - from;
-        rewrite_range(&shared.ring, &segment_files::log_path(partition, base), from, length).await?;
+        let path = segment_files::log_path(partition, base);
+        room::waited_for(&shared.ring, || rewrite_range(&shared.ring, &path, from, length)).await?;
     }
     shared.ring.sync_dir(&partition.path).await.map_err(|error| StoreError::io("flush", &partition.path, error))?;
     Ok(bytes - left)

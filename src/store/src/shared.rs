@@ -202,6 +202,10 @@ pub(crate) struct Shared {
     /// The same, of the changes that are in the state file being written.
     pub state_writing: Cell<Option<Sequence>>,
     pub state_requests: StateRequests,
+    /// The state file of an earlier start lies under another name until it is written anew ([`crate::state_file::disown`]).
+    pub state_disowned: Cell<bool>,
+    /// Oldest journal block with batches of partitions that could not be opened, while they find no room in a file of their own.
+    pub homeless_from: Cell<Option<Sequence>>,
     pub failed: RefCell<Option<StoreError>>,
     pub closing: Cell<bool>,
     pub commit_done: Cell<bool>,
@@ -226,7 +230,11 @@ impl Shared {
     /// The oldest journal block that a replay needs.
     pub fn replay_from(&self) -> Sequence {
         let dirty = self.dirty.borrow().first().map(|(sequence, _)| *sequence);
-        [dirty, self.state_dirty.get(), self.state_writing.get()].into_iter().flatten().min().unwrap_or(Sequence(u64::MAX))
+        [dirty, self.state_dirty.get(), self.state_writing.get(), self.homeless_from.get()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Sequence(u64::MAX))
     }
 
     pub fn check(&self) -> Result<(), StoreError> {

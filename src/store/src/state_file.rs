@@ -1,6 +1,7 @@
 //! The shard's state file: written when the store opens, every now and then, and on a clean stop.
 
 use crate::error::StoreError;
+use crate::segment_files;
 use crate::shared::{PartitionShared, Shared};
 use odradek_base::ShardId;
 use odradek_log::journal::format::Sequence;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 const PREFIX: &str = "odradek-shard-";
 const SUFFIX: &str = ".state";
+/// Added to the name of a state file that says that the stop was clean, when a start that found no room to write a new one goes on.
+const DISOWNED: &str = ".disowned";
 /// How often somebody who waits for the state file looks whether the store ends.
 const REQUEST_LOOK: Duration = Duration::from_millis(50);
 
@@ -22,6 +25,11 @@ pub(crate) fn path(shared: &Shared) -> PathBuf {
 
 pub(crate) fn file_name(shard: ShardId) -> String {
     format!("{PREFIX}{shard}{SUFFIX}")
+}
+
+/// The file of a shard that [`disown`] left.
+pub(crate) fn disowned_name(shard: ShardId) -> String {
+    format!("{PREFIX}{shard}{SUFFIX}{DISOWNED}")
 }
 
 /// Whether a name in a log directory is a state file.
@@ -165,9 +173,38 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
     }
 }
 
+/// Writes the state of a start. Where there is no room for it the start goes on with what the file says already, but not with a clean stop.
+pub(crate) async fn write_first(shared: &Shared, clean: bool) -> Result<bool, StoreError> {
+    match write(shared, &collect(shared, false)).await {
+        Err(error) if error.is_full() => {
+            if clean {
+                disown(shared).await?;
+            }
+            shared.room.set_state_full(true);
+            tracing::error!(shard = %shared.config.shard, "the start goes on without a new state file: {error}");
+            Ok(false)
+        }
+        other => other.map(|()| true),
+    }
+}
+
+/// Takes its name from a state file that says that the stop was clean: what it says else stays true of a log that goes on, as of any state file
+/// that is older than its log. A name takes no room.
+async fn disown(shared: &Shared) -> Result<(), StoreError> {
+    let (from, directory) = (path(shared), shared.config.log_dirs.first().cloned().unwrap_or_default());
+    let to = directory.join(disowned_name(shared.config.shard));
+    shared.ring.rename(&from, &to).await.map_err(|error| StoreError::io("rename", &from, error))?;
+    shared.ring.sync_dir(&directory).await.map_err(|error| StoreError::io("flush", &directory, error))?;
+    shared.state_disowned.set(true);
+    Ok(())
+}
+
 pub(crate) async fn write(shared: &Shared, state: &ShardState) -> Result<(), StoreError> {
     let path = path(shared);
     shared.ring.write_atomically(&path, &state::encode(state)).await.map_err(|error| StoreError::io("write", &path, error))?;
+    if shared.state_disowned.replace(false) {
+        segment_files::remove(&shared.ring, &path.with_file_name(disowned_name(shared.config.shard))).await?;
+    }
     let partitions = shared.partitions.borrow();
     for state in &state.partitions {
         if let Some(partition) = partitions.get(&state.partition) {

@@ -10,6 +10,7 @@ use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use bytes::Bytes;
 use odradek_base::{Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+use odradek_log::journal::format::Sequence;
 use odradek_log::segment::scan::{self, Scan};
 use odradek_ring::Ring;
 use std::cell::RefCell;
@@ -148,10 +149,40 @@ impl Homeless {
         self.0.entry(partition).or_default().push(batch);
     }
 
-    /// Adds them to their files.
-    pub async fn save(self, shared: &Shared) -> Result<(), StoreError> {
+    /// Adds them to their files. Where these find no room the journal keeps them, from its block `from` on, until there is some.
+    pub async fn save_or_keep(self, shared: &Rc<Shared>, from: Sequence) -> Result<(), StoreError> {
+        match self.save(shared).await {
+            Err(error) if error.is_full() => {
+                tracing::error!(shard = %shared.config.shard, "batches of partitions that are closed stay in the journal until there is room: {error}");
+                shared.homeless_from.set(Some(from));
+                let shared = shared.clone();
+                shared.ring.clone().spawn(async move { self.save_later(&shared).await });
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn save_later(self, shared: &Rc<Shared>) {
+        while !shared.closing.get() && shared.failed.borrow().is_none() {
+            shared.ring.sleep(FULL_PAUSE).await;
+            match self.save(shared).await {
+                Ok(()) => {
+                    shared.homeless_from.set(None);
+                    return shared.release_journal();
+                }
+                Err(error) if error.is_full() => {}
+                Err(error) => {
+                    tracing::error!("batches of partitions that are closed cannot be put aside and hold the journal: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn save(&self, shared: &Shared) -> Result<(), StoreError> {
         let files: BTreeMap<TopicPartition, PathBuf> = shared.stranded.files().into_iter().collect();
-        for (partition, batches) in self.0 {
+        for (&partition, batches) in &self.0 {
             let mut all = match files.get(&partition) {
                 Some(path) => read(&shared.ring, path).await?,
                 None => Vec::new(),
@@ -160,9 +191,9 @@ impl Homeless {
             let last = |batch: &Bytes| odradek_wire::batch::BatchView::parse(batch).map_or(Offset(-1), |view| view.last_offset());
             let mut end = all.last().map_or(Offset(-1), last);
             for batch in batches {
-                if last(&batch) > end {
-                    end = last(&batch);
-                    all.push(batch);
+                if last(batch) > end {
+                    end = last(batch);
+                    all.push(batch.clone());
                 }
             }
             if all.len() > known {

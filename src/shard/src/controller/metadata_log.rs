@@ -119,10 +119,12 @@ impl MetadataLog {
         let length: usize = bytes.iter().map(bytes::Bytes::len).sum();
         // Broken until proven otherwise: this future may also be dropped half way.
         self.broken = true;
-        self.file
-            .write_at(bytes, self.position, Sync::Data)
-            .await
-            .map_err(|error| MetadataLogError::Io { path: self.path.clone(), error })?;
+        if let Err(error) = self.file.write_at(bytes, self.position, Sync::Data).await {
+            // Where there was no room the file can be put back to what it was, and written again when there is some.
+            let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+            self.broken = !(full && self.file.truncate(self.position).await.is_ok() && self.file.sync_data().await.is_ok());
+            return Err(MetadataLogError::Io { path: self.path.clone(), error });
+        }
         self.broken = false;
         self.position += length as u64;
         self.next_offset = offset;
