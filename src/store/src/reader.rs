@@ -16,6 +16,7 @@ use odradek_base::buffer::{self, align_down};
 use odradek_base::{BLOCK_ALIGNMENT, Offset};
 use odradek_log::segment::names;
 use odradek_log::segment::scan::{self, Scan, Stop};
+use odradek_wire::batch;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -251,6 +252,8 @@ struct Source {
     next_offset: Offset,
     /// Bytes to read first.
     want: usize,
+    /// The offset index named the position: a batch that ends at or before what is wanted begins there, or the index is damaged.
+    indexed: bool,
 }
 
 /// Where to read for `from`. A place that a reader stopped at counts only within the segment of `from`: its segment may have ended there.
@@ -268,14 +271,14 @@ async fn source_of(
     };
     let Some((segment, end, next_offset)) = found else { return Ok(None) };
     let path = partition.path.join(names::segment_file(segment, names::LOG));
-    let (position, want) = match known.filter(|place| place.segment == segment) {
-        Some(place) => (place.position, sequential_bytes(shared, place)),
+    let (position, want, indexed) = match known.filter(|place| place.segment == segment) {
+        Some(place) => (place.position, sequential_bytes(shared, place), false),
         None => {
             let position = index_lookup::position(shared, partition, segment, from).await.map_err(ReadError::Io)?;
-            (u64::from(position), max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX))
+            (u64::from(position), max_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX), position > 0)
         }
     };
-    Ok(Some(Source { segment, path, position, end, next_offset, want }))
+    Ok(Some(Source { segment, path, position, end, next_offset, want, indexed }))
 }
 
 /// Reads the batches around `from`: whole ones, the first of them at or before `from`. `None` when the segment has nothing from there on.
@@ -314,6 +317,13 @@ async fn read_stretch_once(
             return Ok(None);
         }
         let bytes = read_range(shared, partition, &source, want).await?;
+        if source.indexed && !begins_at_or_before(&bytes, source.segment, from) {
+            // Followed, it would lead past what is wanted, or into the middle of a batch.
+            tracing::warn!(file = %source.path.display(), position = source.position, "the offset index does not match its segment: it is read from its start");
+            (source.position, source.indexed, want) = (0, false, READ_BYTES_MAX);
+            continue;
+        }
+        source.indexed = false;
         let scanned = scan_stretch(shared, &bytes, from, &source).await?;
         if let Some((batches, first_offset, next_offset)) = scanned.found {
             let end = source.position + (scanned.whole as u64);
@@ -339,6 +349,16 @@ async fn read_stretch_once(
         }
         source.position = next;
         want = scanned.need.max(READ_BYTES_MAX);
+    }
+}
+
+/// Whether a batch begins `bytes` and ends at or before `target`.
+fn begins_at_or_before(bytes: &[u8], segment: Offset, target: Offset) -> bool {
+    match scan::next(bytes, segment, false) {
+        Scan::Batch(batch) => batch.last_offset() <= target,
+        // A large one; its header says where it ends.
+        Scan::NeedMore(_) => batch::offsets(bytes).is_some_and(|(base, last)| base >= segment && last <= target),
+        Scan::End(_) => false,
     }
 }
 

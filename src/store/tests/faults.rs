@@ -307,6 +307,33 @@ fn a_flipped_bit_is_told_to_who_reads_it_and_to_nobody_else() {
     });
 }
 
+/// An entry that names a wrong offset would have a reader begin behind what it wants, one with a wrong position in the middle of a batch.
+#[test]
+fn a_damaged_offset_index_leads_no_reader_astray() {
+    for bit in 0..64u64 {
+        let world = World::new(bit, WorldOptions::default());
+        let config = small(Path::new("/data"));
+        let (ring, store, _) = open(&world, &config, 1);
+        let rows = put_many(&world, &ring, &store, 0, 0..20, 1_000);
+        world.block_on(&ring, store.close()).expect("close");
+        world.crash(HOST, CrashMode::Kill);
+        let index = Path::new("/data/orders-0/00000000000000000000.index");
+        let entries = world.peek(HOST, index).expect("the index").len() as u64 / 8;
+        assert!(entries > 4);
+        assert!(world.flip_bit(HOST, index, entries / 2 * 8 + bit / 8, (bit % 8) as u8));
+        for wanted in &rows[6..18] {
+            // A fresh store, which has read nothing yet and so looks in the index.
+            let (ring, store, _) = open(&world, &config, 1);
+            let (partition, at) = (store.partition(tp(0)).expect("open"), Offset(wanted.0));
+            let read = world.block_on(&ring, async move { partition.read(at, Offset(40), 1, true).await });
+            let data = read.unwrap_or_else(|error| panic!("bit {bit}, offset {at}: {error}"));
+            assert_eq!(row(&data.batches[0]), *wanted, "bit {bit}");
+            world.block_on(&ring, store.close()).expect("close");
+            world.crash(HOST, CrashMode::Kill);
+        }
+    }
+}
+
 #[test]
 fn a_flipped_offset_makes_no_reader_pass_over_records() {
     // Bits of a base offset (big endian), which no CRC covers: beyond the log, beyond the next batch, and among the last ones.

@@ -84,7 +84,7 @@ fn a_clean_stop_leaves_no_names_of_deleted_segments_that_power_could_bring_back(
     for seed in 1..9 {
         let world = World::new(seed, WorldOptions::default());
         let (ring, store, _) = open(&world);
-        (0..40).for_each(|number| drop(put(&world, &ring, &store, number)));
+        (0..40).for_each(|number| _ = put(&world, &ring, &store, number));
         assert_eq!(retain(&world, &ring, &store), Offset(40));
         world.block_on(&ring, store.close()).expect("close");
         world.crash(HOST, CrashMode::PowerLoss);
@@ -97,12 +97,12 @@ fn a_deleted_segment_whose_name_comes_back_is_removed() {
     for seed in 1..17 {
         let world = World::new(seed, WorldOptions::default());
         let (ring, store, _) = open(&world);
-        (0..40).for_each(|number| drop(put(&world, &ring, &store, number)));
+        (0..40).for_each(|number| _ = put(&world, &ring, &store, number));
         assert_eq!(retain(&world, &ring, &store), Offset(40));
         // The state file that is asked for here knows that they are gone.
-        (40..50).for_each(|number| drop(put(&world, &ring, &store, number)));
+        (40..50).for_each(|number| _ = put(&world, &ring, &store, number));
         assert_eq!(retain(&world, &ring, &store), Offset(50));
-        (50..60).for_each(|number| drop(put(&world, &ring, &store, number)));
+        (50..60).for_each(|number| _ = put(&world, &ring, &store, number));
         world.run_for(LOOK);
         world.crash(HOST, CrashMode::PowerLoss);
 

@@ -233,6 +233,13 @@ pub fn total_bytes(bytes: &[u8]) -> Result<Option<usize>, FramingError> {
     if total < HEADER_BYTES { Err(FramingError::Length(length)) } else { Ok(Some(total)) }
 }
 
+/// First and last offset of the batch that starts `bytes`, as its header has them; `None` while that is not there as a whole.
+pub fn offsets(bytes: &[u8]) -> Option<(Offset, Offset)> {
+    let header = Header::ref_from_bytes(bytes.get(..HEADER_BYTES)?).ok()?;
+    let base = header.base_offset.get();
+    Some((Offset(base), Offset(base.wrapping_add(i64::from(header.last_offset_delta.get())))))
+}
+
 /// The batches of `bytes`, one after the other. Bytes after the last complete batch end the iteration with `Truncated`; any error is
 /// the last item.
 pub fn batches(bytes: &[u8]) -> Batches<'_> {
