@@ -398,6 +398,13 @@ impl Disk {
         files
     }
 
+    /// Whether a byte of a file is on stable storage as it is read.
+    pub(super) fn is_synced(&self, path: &str, pos: u64) -> bool {
+        let Some(file) = self.find(path).ok().and_then(|node| self.file(node).ok()) else { return false };
+        let sector = pos as usize / SECTOR_BYTES;
+        pos < file.durable.len().min(file.content.len()) as u64 && !file.unsynced.contains(&sector) && !file.forsaken.contains(&sector)
+    }
+
     /// Flips one stored bit, on stable storage too. False where there is no such bit.
     pub(super) fn flip_bit(&mut self, path: &str, pos: u64, bit: u8) -> bool {
         let Some(file) = self.find(path).ok().and_then(|node| self.file_mut(node).ok()) else { return false };

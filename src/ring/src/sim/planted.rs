@@ -13,6 +13,10 @@ pub enum Mistake {
     NoEpochCheck,
     /// The journal is not replayed at the start.
     NoReplay,
+    /// A compacted segment takes its predecessors' place before it is flushed.
+    NoCompactionFlush,
+    /// The state of producers is not recovered at the start.
+    NoProducerRecovery,
 }
 
 #[cfg(feature = "planted")]

@@ -252,6 +252,12 @@ impl World {
         self.inner.with_host(host, |host| host.disk.flip_bit(path, pos, bit))
     }
 
+    /// The same where the bit is on stable storage; false, and nothing happens, where it is not yet.
+    pub fn flip_synced_bit(&self, host: HostId, path: &Path, pos: u64, bit: u8) -> bool {
+        let Some(path) = path.to_str() else { return false };
+        self.inner.with_host(host, |host| host.disk.is_synced(path, pos) && host.disk.flip_bit(path, pos, bit))
+    }
+
     /// A file as the host's operating system sees it, without faults and without time passing.
     pub fn peek(&self, host: HostId, path: &Path) -> Option<Vec<u8>> {
         let path = path.to_str()?;

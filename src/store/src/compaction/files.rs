@@ -9,6 +9,7 @@ use odradek_base::buffer::{align_down, align_up};
 use odradek_base::{AlignedBuf, BLOCK_ALIGNMENT, Offset};
 use odradek_log::segment::names;
 use odradek_log::segment::scan::{self, Scan};
+use odradek_ring::sim::planted::{Mistake, is_planted};
 use odradek_ring::{File, OpenOptions, Sync};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -140,6 +141,9 @@ impl CleanedFile {
             self.write(self.filled.div_ceil(BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT).await?;
         }
         self.file.truncate(length).await.map_err(|error| StoreError::io("truncate", &self.path, error))?;
+        if is_planted(Mistake::NoCompactionFlush) {
+            return Ok(());
+        }
         self.file.sync_all().await.map_err(|error| StoreError::io("flush", &self.path, error))
     }
 }
