@@ -140,7 +140,8 @@ impl Shared {
 }
 
 fn may_flush(partition: &PartitionShared) -> bool {
-    *partition.health.borrow() == PartitionHealth::Online && !partition.flushing.get() && !partition.held.get()
+    let held = partition.held.get() || partition.compaction.holds_flushes.get();
+    *partition.health.borrow() == PartitionHealth::Online && !partition.flushing.get() && !held
 }
 
 /// Flushes `partitions`. Returns whether a device was full.

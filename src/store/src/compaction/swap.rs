@@ -46,6 +46,8 @@ pub(crate) struct PartitionCompaction {
     pub running: Cell<bool>,
     /// A compaction failed: no other before a restart.
     pub barred: Cell<bool>,
+    /// No flush may begin: segments are about to be replaced.
+    pub holds_flushes: Cell<bool>,
     /// Files are being renamed.
     swapping: Cell<bool>,
     /// Counts the swaps.
@@ -118,9 +120,28 @@ pub(crate) async fn swap(
     segment: Segment,
     aborted: Vec<AbortedTransaction>,
 ) -> Result<Option<u64>, StoreError> {
-    while partition.retaining.get() {
+    // A flush may be completing one of the segments: what it notes down of indexes must not meet the new one's.
+    partition.compaction.holds_flushes.set(true);
+    while partition.retaining.get() || partition.flushing.get() {
         shared.ring.sleep(PAUSE).await;
     }
+    // Keeps retention off the names.
+    partition.retaining.set(true);
+    let swapped = swap_held(shared, partition, directory, group, segment, aborted).await;
+    partition.retaining.set(false);
+    partition.compaction.holds_flushes.set(false);
+    shared.flush_wanted.notify_all();
+    swapped
+}
+
+async fn swap_held(
+    shared: &Rc<Shared>,
+    partition: &Rc<PartitionShared>,
+    directory: usize,
+    group: &Group,
+    segment: Segment,
+    aborted: Vec<AbortedTransaction>,
+) -> Result<Option<u64>, StoreError> {
     partition.check()?;
     // A move to another log directory copies the files as they are.
     let moved = partition.moving.borrow().is_some() || partition.path.directory() != directory;
@@ -128,17 +149,12 @@ pub(crate) async fn swap(
         discard(shared, partition, group).await;
         return Ok(None);
     }
-    // Keeps retention off the names.
-    partition.retaining.set(true);
     // The log must not seem to end before its recovery point when the compacted segment's last batch is gone.
     if let Err(error) = retention::hold_place(shared, partition, group.next_base).await {
-        partition.retaining.set(false);
         discard(shared, partition, group).await;
         return Err(error);
     }
-    let result = replace(shared, partition, group, segment, aborted).await;
-    partition.retaining.set(false);
-    match result {
+    match replace(shared, partition, group, segment, aborted).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) => {
             if !partition.is_deleted() {
