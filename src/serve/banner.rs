@@ -31,6 +31,7 @@ fn write(out: &mut impl Write, broker: &Broker, took: Duration) -> io::Result<()
     writeln!(out, "  clients    {} at {}:{}", config.listener, config.advertised_host, config.advertised_port)?;
     let dirs: Vec<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
     writeln!(out, "  data       {}", dirs.join(", "))?;
+    writeln!(out, "  memory     {}", config.memory)?;
     if let Some(first) = ready.first() {
         writeln!(out, "  ring       {}", first.features)?;
         writeln!(out, "  files      {}", files(&first.recovery, config.settings.direct_io()))?;

@@ -3,12 +3,14 @@
 use super::data_dir::{DataDir, DataDirError};
 use super::limits;
 use super::machine::{self, Core};
+use super::memory;
 use super::notify::Pulse;
 use super::shards::{self, Ready, Running, ShardsError, StartFailure, Stopper};
 use odradek_background::{Background, StartError};
 use odradek_ring::RingError;
 use odradek_settings::Settings;
 use odradek_shard::config::NodeConfig;
+use odradek_shard::memory::{MemorySplit, TooLittle};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub enum BrokerError {
          a network that may see what clients send"
     )]
     Protocol { listener: String, protocol: String },
+    #[error("{0}")]
+    Memory(#[from] TooLittle),
     #[error("listeners: cannot resolve {name}: {error}")]
     Resolve { name: String, error: std::io::Error },
     #[error("{0}")]
@@ -57,7 +61,14 @@ impl Broker {
     pub fn start(settings: Arc<Settings>) -> Result<Self, BrokerError> {
         let cores = machine::cores();
         let shards = settings.shards().unwrap_or_else(|| u16::try_from(cores.len()).unwrap_or(u16::MAX)).max(1);
-        let mut config = NodeConfig::new(settings.clone(), shards, bootstrap_addresses(&settings)?);
+        let memory = MemorySplit::new(&settings, shards, memory::available_bytes())?;
+        let mut config = NodeConfig::new(settings.clone(), shards, bootstrap_addresses(&settings)?, memory);
+        if config.request_bytes_max < settings.socket_request_max_bytes() {
+            tracing::info!(
+                bytes = config.request_bytes_max,
+                "the largest request is smaller than socket.request.max.bytes: the memory for requests (docs/MEMORY.md) holds no more"
+            );
+        }
         let files = limits::raise_open_files();
         config.open_files_max = limits::segment_files_per_shard(settings.open_files_max(), files, shards);
         if config.open_files_max < settings.open_files_max() {

@@ -145,6 +145,7 @@ pub(super) fn ring_config(config: &NodeConfig) -> RingConfig {
     RingConfig {
         recv_buffers: config.settings.receive_buffers(),
         recv_buffer_bytes: config.settings.receive_buffer_bytes(),
+        recv_unread_total_bytes_max: config.settings.receive_buffers() as usize * config.settings.receive_buffer_bytes() as usize,
         spin: config.settings.spin(),
         ..RingConfig::default()
     }

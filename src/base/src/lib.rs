@@ -6,6 +6,7 @@
 //! invariant of our own panics, also in release.
 
 pub mod buffer;
+pub mod gauge;
 pub mod hash;
 pub mod ids;
 pub mod limits;
@@ -14,6 +15,7 @@ pub mod rng;
 pub mod time;
 
 pub use buffer::{AlignedBuf, BLOCK_ALIGNMENT};
+pub use gauge::{Gauge, Held};
 pub use hash::internal_partition_for;
 pub use ids::{BrokerId, LeaderEpoch, NodeId, PartitionIndex, ProducerEpoch, ProducerId, ShardId, TopicId, TopicPartition};
 pub use offset::Offset;

@@ -18,6 +18,8 @@ pub struct RingConfig {
     pub recv_copy_bytes_max: u32,
     /// Received bytes that one stream may hold unread before the ring stops receiving for it.
     pub recv_unread_bytes_max: usize,
+    /// Received bytes that all streams together may hold unread; beyond it a stream holds what one receive brings.
+    pub recv_unread_total_bytes_max: usize,
     /// How long to poll before blocking, while the ring is busy enough for it to pay. Zero turns it off.
     pub spin: Duration,
     /// Longest run of tasks between two looks at the completion queue.
@@ -35,6 +37,7 @@ impl Default for RingConfig {
             recv_buffer_bytes: 256 * 1024,
             recv_copy_bytes_max: 4096,
             recv_unread_bytes_max: 256 * 1024,
+            recv_unread_total_bytes_max: 4 << 20,
             spin: Duration::from_micros(30),
             turn: Duration::from_micros(100),
             seed: 0,
@@ -97,6 +100,8 @@ pub struct RingStats {
     pub recv_bytes: u64,
     /// Bytes of those that were copied out of their receive buffer.
     pub recv_copied_bytes: u64,
+    /// Bytes received and not read yet, at this moment.
+    pub recv_unread_bytes: u64,
     /// Times a receive ended for want of a buffer.
     pub recv_starved: u64,
 }

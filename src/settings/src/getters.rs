@@ -81,17 +81,11 @@ impl Settings {
         journal_files: u32 = "odradek.journal.files";
         /// Per shard.
         open_files_max: usize = "odradek.open.files.max";
-        read_ahead_bytes: usize = "odradek.read.ahead.bytes";
         receive_buffer_bytes: u32 = "odradek.receive.buffer.bytes";
         receive_buffers: u16 = "odradek.receive.buffers";
         replicas_per_node: usize = "odradek.replicas.per.node";
         request_control_max_bytes: usize = "odradek.request.control.max.bytes";
         shard_port_offset: u32 = "odradek.shard.port.offset";
-        shard_queued_bytes: u64 = "odradek.shard.queued.bytes";
-        /// Per shard.
-        tail_cache_bytes: usize = "odradek.tail.cache.bytes";
-        /// Per shard.
-        unflushed_bytes_max: usize = "odradek.unflushed.bytes.max";
         num_partitions: i32 = "num.partitions";
         default_replication_factor: i32 = "default.replication.factor";
         fetch_max_bytes: usize = "fetch.max.bytes";
@@ -105,11 +99,11 @@ impl Settings {
         group_max_size: i32 = "group.max.size";
         group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms";
         log_cleaner_backoff_ms: u64 = "log.cleaner.backoff.ms";
-        log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size";
         log_cleaner_io_buffer_size: u32 = "log.cleaner.io.buffer.size";
         log_retention_check_interval_ms: u64 = "log.retention.check.interval.ms";
         max_connections: u32 = "max.connections";
         max_connections_per_ip: u32 = "max.connections.per.ip";
+        message_max_bytes: u64 = "message.max.bytes";
         metadata_log_bytes_between_snapshots: u64 = "metadata.log.max.record.bytes.between.snapshots";
         offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes";
         offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms";
@@ -125,6 +119,46 @@ impl Settings {
         transaction_state_partitions: i32 = "transaction.state.log.num.partitions";
         transaction_state_replication_factor: i16 = "transaction.state.log.replication.factor";
         transactional_id_expiration_ms: i64 = "transactional.id.expiration.ms";
+    }
+
+    /// A size in bytes that a file or an override gave; `None` where nobody did.
+    fn bytes_given(&self, name: &str) -> Option<u64> {
+        self.given(name).and_then(|_| self.number(name)).and_then(|bytes| u64::try_from(bytes).ok())
+    }
+
+    /// `odradek.memory.bytes`.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.bytes_given("odradek.memory.bytes")
+    }
+
+    /// `odradek.read.ahead.bytes`, per shard.
+    pub fn read_ahead_bytes(&self) -> Option<u64> {
+        self.bytes_given("odradek.read.ahead.bytes")
+    }
+
+    /// `odradek.shard.queued.bytes`.
+    pub fn shard_queued_bytes(&self) -> Option<u64> {
+        self.bytes_given("odradek.shard.queued.bytes")
+    }
+
+    /// `odradek.tail.cache.bytes`, per shard.
+    pub fn tail_cache_bytes(&self) -> Option<u64> {
+        self.bytes_given("odradek.tail.cache.bytes")
+    }
+
+    /// `odradek.unflushed.bytes.max`, per shard.
+    pub fn unflushed_bytes_max(&self) -> Option<u64> {
+        self.bytes_given("odradek.unflushed.bytes.max")
+    }
+
+    /// `log.cleaner.dedupe.buffer.size` of the whole node, where it was given.
+    pub fn log_cleaner_dedupe_buffer_size_given(&self) -> Option<u64> {
+        self.bytes_given("log.cleaner.dedupe.buffer.size")
+    }
+
+    /// `socket.request.max.bytes`, where it was given.
+    pub fn socket_request_max_bytes_given(&self) -> Option<u64> {
+        self.bytes_given("socket.request.max.bytes")
     }
 
     /// `node.id`, else `broker.id`, else the default.

@@ -23,7 +23,7 @@ impl Answer {
     }
 
     pub fn parts(parts: Vec<Bytes>) -> Self {
-        let bytes = parts.iter().map(Bytes::len).sum();
+        let bytes = parts.iter().map(|part| part.len() + size_of::<Bytes>()).sum();
         Self::Ready { parts, bytes, closes: false }
     }
 

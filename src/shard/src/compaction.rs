@@ -1,6 +1,7 @@
 //! When this shard compacts its logs, and within which bounds (`log.cleaner.*`; Kafka's `LogCleaner.CleanerThread`).
 
 use crate::config::NodeConfig;
+use crate::memory::Part;
 use crate::shard::Shard;
 use odradek_store::CompactionConfig;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ pub(crate) fn config(config: &NodeConfig) -> CompactionConfig {
     let (settings, d) = (&config.settings, CompactionConfig::default());
     let shards = usize::from(config.shards.max(1));
     CompactionConfig {
-        dedupe_bytes: usize::try_from(settings.log_cleaner_dedupe_buffer_size()).unwrap_or(0) / shards,
+        dedupe_bytes: config.memory.bytes(Part::Compaction) as usize,
         load_factor: settings.decimal("log.cleaner.io.buffer.load.factor").unwrap_or(d.load_factor),
         io_buffer_bytes: settings.log_cleaner_io_buffer_size() as usize,
         io_bytes_per_second: settings.decimal("log.cleaner.io.max.bytes.per.second").unwrap_or(d.io_bytes_per_second) / shards as f64,

@@ -1,5 +1,6 @@
 //! What a node's shards need to know from the settings, worked out once.
 
+use crate::memory::{MemorySplit, Part};
 use odradek_base::{BrokerId, NodeId, ShardId};
 use odradek_settings::{Advertise, Settings};
 use std::net::SocketAddr;
@@ -30,10 +31,15 @@ pub struct NodeConfig {
     pub connections_open: AtomicUsize,
     pub connection_idle_max: Duration,
     pub connection_queued_bytes_max: usize,
+    /// `socket.request.max.bytes`, as far as the memory for requests goes.
     pub request_bytes_max: usize,
     pub control_request_bytes_max: usize,
-    /// Bytes of requests that have not arrived whole, and bytes of answers that wait, each for all connections of a shard together.
-    pub shard_queued_bytes_max: usize,
+    /// How memory is split; what single bounds follow from.
+    pub memory: MemorySplit,
+    /// Bytes of requests that arrive or are worked on, all connections of a shard together.
+    pub requests_bytes_max: usize,
+    /// Bytes of answers that wait, all connections of a shard together.
+    pub answers_bytes_max: usize,
     pub fetch_bytes_max: usize,
     /// Segment files that each shard keeps open.
     pub open_files_max: usize,
@@ -45,11 +51,12 @@ const IDLE_FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 impl NodeConfig {
     /// Works the configuration out. `bootstrap` are the resolved addresses of the first listener.
-    pub fn new(settings: Arc<Settings>, shards: u16, bootstrap: Vec<SocketAddr>) -> Self {
+    pub fn new(settings: Arc<Settings>, shards: u16, bootstrap: Vec<SocketAddr>, memory: MemorySplit) -> Self {
         // The first listener is the one that is opened; it may stand elsewhere among the advertised ones, or be missing there.
         let advertised = settings.advertised_listeners();
         let opened = settings.listeners().first().map(|listener| listener.name.clone());
         let listener = advertised.iter().find(|listener| Some(&listener.name) == opened.as_ref()).or(advertised.first());
+        let part = |part| usize::try_from(memory.bytes(part)).unwrap_or(usize::MAX);
         Self {
             node: settings.node_id(),
             shards,
@@ -64,10 +71,12 @@ impl NodeConfig {
             connections_max: settings.max_connections() as usize,
             connections_open: AtomicUsize::new(0),
             connection_idle_max: settings.connections_max_idle().unwrap_or(IDLE_FOR_EVER),
-            connection_queued_bytes_max: settings.connection_queued_bytes() as usize,
-            request_bytes_max: settings.socket_request_max_bytes(),
+            connection_queued_bytes_max: (settings.connection_queued_bytes() as usize).min(part(Part::Answers) / 4),
+            request_bytes_max: settings.socket_request_max_bytes().min(part(Part::Requests)),
             control_request_bytes_max: settings.request_control_max_bytes(),
-            shard_queued_bytes_max: settings.shard_queued_bytes() as usize,
+            memory,
+            requests_bytes_max: part(Part::Requests),
+            answers_bytes_max: part(Part::Answers),
             fetch_bytes_max: settings.fetch_max_bytes(),
             open_files_max: settings.open_files_max(),
             shutdown_timeout: settings.shutdown_timeout(),

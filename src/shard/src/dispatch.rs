@@ -54,6 +54,11 @@ impl Context<'_> {
     }
 }
 
+/// Whether a frame holds a Produce request.
+pub fn is_produce(frame: &[u8]) -> bool {
+    frame.first_chunk().is_some_and(|key| i16::from_be_bytes(*key) == api::PRODUCE)
+}
+
 /// Whether a request may wait for something other than this node's own work: records to come, other members of a group.
 pub fn may_wait(frame: &[u8]) -> bool {
     let Some(key) = frame.first_chunk() else { return false };

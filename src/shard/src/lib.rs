@@ -28,6 +28,7 @@ mod fetch;
 mod handlers;
 mod log_dirs;
 mod mailbox;
+pub mod memory;
 pub mod messages;
 mod offline;
 mod partitions;

@@ -18,7 +18,8 @@ use odradek_store::{AppendError, CommitTicket, Partition};
 use odradek_wire::batch::validate::{self, BatchError, ValidBatch, ValidationRules, Validator};
 use odradek_wire::produce::{PartitionProduceResponse, ProducePartition, ProduceRequest, ProduceResponse, TopicProduceResponse};
 use odradek_wire::{ErrorCode, StrBytes};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// Bytes of decompressed records that are checked before other work gets its turn.
@@ -28,7 +29,7 @@ const VALIDATION_SLICE_BYTES: usize = 256 * 1024;
 const RECOMPRESSED_HERE_BYTES_MAX: usize = 4096;
 
 /// Room that the answer of one partition takes, in bytes.
-const PARTITION_ANSWER_BYTES: usize = 64;
+const PARTITION_ANSWER_BYTES: usize = size_of::<PartitionProduceResponse>() + size_of::<LocalWait>();
 
 /// A produce whose answer waits for the disk or for another shard.
 pub struct PendingProduce {
@@ -38,6 +39,8 @@ pub struct PendingProduce {
     response: ProduceResponse,
     local: Vec<LocalWait>,
     remote: Vec<RemoteWait>,
+    /// Bytes of batches that other shards have not answered for.
+    remote_bytes: usize,
 }
 
 /// Where in the response a partition stands.
@@ -100,6 +103,7 @@ pub async fn start(shard: &Rc<Shard>, context: &Context<'_>, request: ProduceReq
         response.topics.push(answered);
     }
 
+    let remote_bytes = remote.values().flat_map(|(_, items)| items).map(|item| item.batch.bytes.len()).sum();
     let remote = send_remote(shard, remote, request.acks);
     let pending = PendingProduce {
         version: context.request.api_version,
@@ -108,6 +112,7 @@ pub async fn start(shard: &Rc<Shard>, context: &Context<'_>, request: ProduceReq
         response,
         local,
         remote,
+        remote_bytes,
     };
     if request.acks != 0 {
         return Ok(Answer::Produce(Box::new(pending)));
@@ -282,8 +287,38 @@ fn send_remote(shard: &Rc<Shard>, appends: RemoteAppends, acks: i16) -> Vec<Remo
         .collect()
 }
 
-/// Appends what another shard sent; the reply leaves when the records are as safe as asked.
+/// What other shards sent to be appended and this one has no room for yet, in the order of the messages.
+#[derive(Default)]
+pub struct WaitingAppends {
+    calls: RefCell<VecDeque<(ShardId, u64, AppendCall)>>,
+}
+
+/// Appends what another shard sent, when there is room: the batches wait where their senders count them.
 pub fn serve_append(shard: &Rc<Shard>, from: ShardId, id: u64, call: AppendCall) {
+    let mut waiting = shard.waiting_appends.calls.borrow_mut();
+    let Some(store) = shard.store_if_open().filter(|store| !waiting.is_empty() || !store.is_admitted()) else {
+        drop(waiting);
+        return append_all(shard, from, id, call);
+    };
+    waiting.push_back((from, id, call));
+    if waiting.len() > 1 {
+        return;
+    }
+    let (shard, store) = (shard.clone(), store.clone());
+    shard.ring.clone().spawn(async move {
+        loop {
+            store.wait_admission().await;
+            let Some((from, id, call)) = shard.waiting_appends.calls.borrow_mut().pop_front() else { return };
+            append_all(&shard, from, id, call);
+            if shard.waiting_appends.calls.borrow().is_empty() {
+                return;
+            }
+        }
+    });
+}
+
+/// Appends; the reply leaves when the records are as safe as asked.
+fn append_all(shard: &Rc<Shard>, from: ShardId, id: u64, call: AppendCall) {
     let mut outcomes = Vec::with_capacity(call.items.len());
     let mut waits = Vec::new();
     for (at, item) in call.items.into_iter().enumerate() {
@@ -308,7 +343,8 @@ pub fn serve_append(shard: &Rc<Shard>, from: ShardId, id: u64, call: AppendCall)
 
 impl PendingProduce {
     pub fn bytes(&self) -> usize {
-        self.response.topics.iter().map(|topic| topic.partitions.len() * PARTITION_ANSWER_BYTES).sum()
+        let answers: usize = self.response.topics.iter().map(|topic| topic.partitions.len() * PARTITION_ANSWER_BYTES).sum();
+        answers + self.remote_bytes
     }
 
     /// True when the answer would not have to wait.

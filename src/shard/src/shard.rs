@@ -9,7 +9,9 @@ use crate::coordinators::{GROUPS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::counters::Counters;
 use crate::fetch::session::Sessions;
 use crate::mailbox::Mailbox;
+use crate::memory::Part;
 use crate::messages::{Call, Reply};
+use crate::produce::WaitingAppends;
 use crate::producer_ids::ProducerIds;
 use crate::topics::{Route, Topics};
 use odradek_background::Background;
@@ -41,6 +43,7 @@ pub struct Shard {
     pub groups: GroupSlots,
     pub transactions: TransactionSlots,
     pub producer_ids: ProducerIds,
+    pub waiting_appends: WaitingAppends,
     /// Only on shard 0.
     pub controller: OnceCell<Controller>,
     pub counters: Counters,
@@ -60,11 +63,12 @@ impl Shard {
             rng: RefCell::new(ring.rng()),
             mailbox,
             topics: Topics::default(),
-            sessions: RefCell::new(Sessions::new(config.settings.fetch_sessions_max())),
-            connections: Connections::new(config.shard_queued_bytes_max),
+            sessions: RefCell::new(Sessions::new(config.settings.fetch_sessions_max(), config.memory.bytes(Part::Sessions) as usize)),
+            connections: Connections::new(config.requests_bytes_max, config.answers_bytes_max),
             groups: GroupSlots::new(GROUPS_TOPIC),
             transactions: TransactionSlots::new(TRANSACTIONS_TOPIC),
             producer_ids: ProducerIds::default(),
+            waiting_appends: WaitingAppends::default(),
             controller: OnceCell::new(),
             counters: Counters::default(),
             stopping: Cell::new(false),

@@ -5,6 +5,7 @@ use crate::config::NodeConfig;
 use crate::controller::metadata_log::{MetadataLog, MetadataLogError};
 use crate::controller::{self, CONTROLLER_SHARD, CommitError, Controller};
 use crate::mailbox::Mailbox;
+use crate::memory::Part;
 use crate::messages::{Call, Message, Publication};
 use crate::offline;
 use crate::shard::Shard;
@@ -261,11 +262,12 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         journal_files: files,
         journal_block_bytes_max: settings.journal_block_bytes(),
         bypass_bytes: settings.bypass_bytes() as u64,
-        tail_cache_bytes: settings.tail_cache_bytes() as u64,
-        unflushed_bytes_max: settings.unflushed_bytes_max() as u64,
+        tail_cache_bytes: config.memory.bytes(Part::Tail),
+        unflushed_bytes_max: config.memory.bytes(Part::Pending),
         open_files_max: config.open_files_max,
         compaction: crate::compaction::config(config),
-        read_ahead_bytes: settings.read_ahead_bytes(),
+        read_ahead_bytes: config.memory.bytes(Part::ReadAhead) as usize,
+        cold_reads_bytes_max: config.memory.bytes(Part::ColdReads) as usize,
         cold_reads_live_percent: settings.cold_reads_percent(),
         disk_reserve_bytes: settings.disk_reserve_bytes(),
         ..StoreConfig::default()

@@ -5,6 +5,7 @@ use odradek_ring::mesh::mesh;
 use odradek_ring::sim::{CrashMode, HostId, World};
 use odradek_settings::Settings;
 use odradek_shard::config::NodeConfig;
+use odradek_shard::memory::MemorySplit;
 use odradek_shard::messages::Message;
 use odradek_shard::start::{self, Event, Start};
 use odradek_shard::stop::StopSignal;
@@ -64,7 +65,8 @@ impl Node {
         let mut all = vec![format!("listeners=PLAINTEXT://{address}"), format!("log.dirs={DATA_DIR}"), "node.id=1".to_string()];
         all.extend_from_slice(overrides);
         let (settings, _) = Settings::load(None, &all).expect("the simulation's own settings");
-        let config = Arc::new(NodeConfig::new(Arc::new(settings), shards, vec![address]));
+        let memory = MemorySplit::new(&settings, shards, None).expect("the simulation's own settings");
+        let config = Arc::new(NodeConfig::new(Arc::new(settings), shards, vec![address], memory));
         let told = Rc::default();
         Self { world: world.clone(), host, config, told, stop: Vec::new(), running: false, started: world.now() }
     }

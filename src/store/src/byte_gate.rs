@@ -35,6 +35,11 @@ impl ByteGate {
         }
     }
 
+    /// Bytes under way.
+    pub fn bytes(&self) -> usize {
+        self.inner.bytes.get()
+    }
+
     /// As [`ByteGate::pass`], without waiting.
     pub fn try_pass(&self, bytes: usize, bytes_max: usize) -> Option<Passage> {
         let now = self.inner.bytes.get();

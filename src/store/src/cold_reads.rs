@@ -36,6 +36,11 @@ pub(crate) fn writes_are_live(shared: &Shared) -> bool {
 }
 
 impl ColdReads {
+    /// Bytes that are being read.
+    pub fn bytes(&self) -> usize {
+        self.gate.bytes()
+    }
+
     /// Waits until `bytes` may be read.
     pub async fn begin<'a>(&self, shared: &'a Shared, bytes: usize) -> ColdRead<'a> {
         let passage = self.gate.pass(bytes, || under_way_bytes_max(shared)).await;

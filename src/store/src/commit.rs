@@ -107,9 +107,8 @@ pub(crate) fn complete(shared: &Shared, block: SealedBlock<Rc<PartitionShared>>)
             partitions.push(partition.clone());
         }
     }
-    let bytes = block.bytes.len() as u64;
-    shared.cached_bytes.set(shared.cached_bytes.get() + bytes);
-    shared.cache.borrow_mut().push_back(CachedBlock { sequence: block.sequence, bytes, partitions });
+    let SealedBlock { sequence, arena, .. } = block;
+    shared.cache.push(CachedBlock { sequence, arena, partitions });
     shared.evict();
-    shared.commit.event(block.sequence).notify_all();
+    shared.commit.event(sequence).notify_all();
 }

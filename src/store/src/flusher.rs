@@ -79,7 +79,7 @@ fn pressure(shared: &Shared) -> f64 {
     }
     let unflushed = shared.unflushed_bytes.get() as f64 / shared.config.unflushed_bytes_max as f64;
     // The cache is meant to be full; it only presses when its oldest block cannot go.
-    let stuck = shared.cached_bytes.get() > shared.config.tail_cache_bytes;
+    let stuck = shared.cache.arena_bytes() + shared.cache.place_bytes() > shared.config.tail_cache_bytes;
     unflushed.max(shared.journal.pressure()).max(if stuck { PRESSURE_HIGH } else { 0.0 })
 }
 

@@ -8,8 +8,8 @@
 //! - `flushed <= durable <= appended` and `high_watermark <= durable` per partition (asserted in `odradek_log::marks`).
 //! - One journal block is in flight; the next is begun when it is durable. A block that is missing below a valid one is damage.
 //! - Journal space is reused only when every batch in it is in a segment and that segment was flushed.
-//! - Memory is bounded: `tail_cache_bytes` for recent batches, `unflushed_bytes_max` for what is pending (with [`Store::wait_admission`]),
-//!   `read_ahead_bytes` and `cold_reads_bytes_max` for cold reads.
+//! - Memory is bounded: `tail_cache_bytes` for recent batches, and as much again for those that only answers to clients keep alive;
+//!   `unflushed_bytes_max` for what is pending beside them (with [`Store::wait_admission`]), `read_ahead_bytes` and `cold_reads_bytes_max` for cold reads.
 //!
 //! Owner: everything here belongs to one shard's thread. The log of a partition is borrowed within synchronous steps only.
 //!

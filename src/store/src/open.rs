@@ -22,7 +22,7 @@ use crate::replaying::{self, Replaying};
 use crate::room::{self, Room};
 use crate::segment_files;
 use crate::settle::{self, Present};
-use crate::shared::{CommitMarks, PartitionShared, Shared};
+use crate::shared::{BlockCache, CommitMarks, PartitionShared, Shared};
 use crate::state_file::StateRequests;
 use crate::stats::Counters;
 use crate::store::Store;
@@ -31,7 +31,7 @@ use crate::torn::Torn;
 use crate::{flusher, relocate, state_file};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use odradek_base::{Offset, Rng, TopicPartition};
+use odradek_base::{Gauge, Offset, Rng, TopicPartition};
 use odradek_log::checkpoint;
 use odradek_log::epochs::LeaderEpochs;
 use odradek_log::journal::format::{JournalId, Sequence};
@@ -132,16 +132,17 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     let space = restore_space(&config, &files, &plan);
     let limits = WriterLimits { block_bytes_max: config.journal_block_bytes_max, arena_bytes: config.journal_block_bytes_max };
 
+    let writer = Writer::new(config.shard, journal_id, last.next(), limits);
     let shared = Rc::new(Shared {
-        writer: RefCell::new(Writer::new(config.shard, journal_id, last.next(), limits)),
+        arenas: writer.memory().clone(),
+        writer: RefCell::new(writer),
         journal: JournalFiles::new(&journal_dir, config.shard, journal_direct, config.journal_file_bytes, space),
         commit: CommitMarks::new(last, ring.now()),
         work: Event::new(),
         partitions: RefCell::new(BTreeMap::new()),
         dirty: RefCell::new(BTreeSet::new()),
         large: RefCell::new(VecDeque::new()),
-        cache: RefCell::new(VecDeque::new()),
-        cached_bytes: Cell::new(0),
+        cache: BlockCache::default(),
         unflushed_bytes: Cell::new(0),
         relieved: Event::new(),
         flush_wanted: Event::new(),
@@ -158,6 +159,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         stopped: Event::new(),
         files: FileCache::new(config.open_files_max),
         cold_reads: ColdReads::default(),
+        writing: Gauge::default(),
         cold_buffers: BufferPool::new(reader::BUFFER_BYTES, config.read_ahead_bytes),
         read_ahead: ReadAhead::new(config.read_ahead_bytes),
         counters: Counters::default(),

@@ -186,7 +186,7 @@ impl Partition {
     /// Batches from memory, without waiting: from the one that contains `from`, below `upto`, up to `max_bytes`, but at least one with
     /// `at_least_one`. `None` when `from` is not in memory.
     pub fn read_memory(&self, from: Offset, upto: Offset, max_bytes: usize, at_least_one: bool) -> Option<ReadData> {
-        reader::read_memory(&self.partition, from, upto, max_bytes, at_least_one)
+        reader::read_memory(&self.shared, &self.partition, from, upto, max_bytes, at_least_one)
     }
 
     /// As [`Partition::read_memory`], from the segment files where memory does not have it.

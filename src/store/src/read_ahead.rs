@@ -16,6 +16,8 @@ pub(crate) struct Chunk {
     pub first_offset: Offset,
     pub next_offset: Offset,
     pub batches: Bytes,
+    /// Bytes of the buffer that `batches` pins.
+    pub pinned: usize,
     /// Its reader has had everything: the first to go when room is needed.
     pub used_up: Cell<bool>,
 }
@@ -29,7 +31,7 @@ pub(crate) struct Place {
     pub batch_bytes: usize,
 }
 
-/// Bounded in bytes and in readers.
+/// Bounded in bytes of the buffers that it pins, and in readers.
 pub(crate) struct ReadAhead {
     bytes_max: usize,
     bytes: Cell<usize>,
@@ -74,22 +76,28 @@ impl ReadAhead {
         self.places.borrow().get(&(partition, from)).copied()
     }
 
-    /// Keeps what was read in the given generation, and where it ends.
-    pub fn keep(&self, chunk: Chunk, end: Place, generation: u64) {
+    /// Bytes of the buffers that are pinned here.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// Keeps what was read in the given generation, and where it ends. `lent` tells the bytes of all buffers that hold cold data: those that
+    /// answers pin leave less room here.
+    pub fn keep(&self, chunk: Chunk, end: Place, generation: u64, lent: impl Fn() -> usize) {
         if generation != self.generation.get() {
             return;
         }
         // Whoever wants the first offset finds it here now.
         self.places.borrow_mut().remove(&(chunk.partition, chunk.first_offset));
         self.remember(chunk.partition, chunk.next_offset, end);
-        let bytes = chunk.batches.len();
+        let bytes = chunk.pinned;
         let mut chunks = self.chunks.borrow_mut();
         chunks.push_back(chunk);
         self.bytes.set(self.bytes.get() + bytes);
-        while self.bytes.get() > self.bytes_max {
+        while self.bytes.get().max(lent()) > self.bytes_max {
             let at = chunks.iter().position(|chunk| chunk.used_up.get()).unwrap_or(0);
             let Some(old) = chunks.remove(at) else { break };
-            self.bytes.set(self.bytes.get() - old.batches.len());
+            self.bytes.set(self.bytes.get() - old.pinned);
         }
     }
 
@@ -122,7 +130,7 @@ impl ReadAhead {
     /// Announces a read ahead of up to `bytes`. False when it is under way or done already, or when there is no room for it beside what
     /// readers have not had yet.
     pub fn begin(&self, partition: TopicPartition, from: Offset, bytes: usize) -> bool {
-        let waiting: usize = self.chunks.borrow().iter().filter(|chunk| !chunk.used_up.get()).map(|chunk| chunk.batches.len()).sum();
+        let waiting: usize = self.chunks.borrow().iter().filter(|chunk| !chunk.used_up.get()).map(|chunk| chunk.pinned).sum();
         if waiting + self.under_way_bytes.get() + bytes > self.bytes_max || self.find(partition, from).is_some() {
             return false;
         }
@@ -148,7 +156,7 @@ impl ReadAhead {
     pub fn forget(&self, partition: TopicPartition) {
         self.generation.set(self.generation.get() + 1);
         self.chunks.borrow_mut().retain(|chunk| chunk.partition != partition);
-        self.bytes.set(self.chunks.borrow().iter().map(|chunk| chunk.batches.len()).sum());
+        self.bytes.set(self.chunks.borrow().iter().map(|chunk| chunk.pinned).sum());
         self.places.borrow_mut().retain(|(of, _), _| *of != partition);
         self.ages.borrow_mut().retain(|(of, _)| *of != partition);
     }
@@ -169,10 +177,11 @@ mod tests {
             first_offset: Offset(first),
             next_offset: Offset(next),
             batches: Bytes::from(vec![0; bytes]),
+            pinned: bytes,
             used_up: Cell::new(false),
         };
         let end = Place { segment: Offset(0), position: next as u64, batch_bytes: 0 };
-        cache.keep(chunk, end, cache.generation());
+        cache.keep(chunk, end, cache.generation(), || 0);
     }
 
     #[test]
@@ -195,6 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn what_answers_pin_leaves_less_room() {
+        let cache = ReadAhead::new(300);
+        keep(&cache, 0, 0, 10, 100);
+        keep(&cache, 1, 0, 10, 100);
+        let lent = Cell::new(450);
+        let chunk = Chunk {
+            partition: tp(2),
+            first_offset: Offset(0),
+            next_offset: Offset(10),
+            batches: Bytes::from(vec![0; 10]),
+            pinned: 100,
+            used_up: Cell::new(false),
+        };
+        // Each look finds a buffer less.
+        let place = Place { segment: Offset(0), position: 10, batch_bytes: 0 };
+        cache.keep(chunk, place, cache.generation(), || lent.replace(lent.get() - 100));
+        assert_eq!(cache.bytes(), 100);
+        assert!(cache.find(tp(1), Offset(5)).is_none() && cache.find(tp(2), Offset(5)).is_some());
+    }
+
+    #[test]
     fn nothing_read_before_a_change_is_kept_after_it() {
         let cache = ReadAhead::new(1000);
         keep(&cache, 0, 0, 10, 100);
@@ -208,9 +238,10 @@ mod tests {
             first_offset: Offset(0),
             next_offset: Offset(10),
             batches: Bytes::from(vec![0; 10]),
+            pinned: 10,
             used_up: Cell::new(false),
         };
-        cache.keep(chunk, Place { segment: Offset(0), position: 10, batch_bytes: 0 }, generation);
+        cache.keep(chunk, Place { segment: Offset(0), position: 10, batch_bytes: 0 }, generation, || 0);
         assert!(cache.find(tp(0), Offset(1)).is_none() && cache.place(tp(0), Offset(10)).is_none());
     }
 

@@ -11,7 +11,7 @@ use crate::partition::ReadData;
 use crate::read_ahead::{Chunk, Place};
 use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use odradek_base::buffer::{self, align_down};
 use odradek_base::{BLOCK_ALIGNMENT, Offset};
 use odradek_log::segment::names;
@@ -37,6 +37,7 @@ const LARGE_BATCH_BYTES: usize = 16 << 10;
 const PINNED_SHARE_MIN: usize = 4;
 
 pub(crate) fn read_memory(
+    shared: &Shared,
     partition: &PartitionShared,
     from: Offset,
     upto: Offset,
@@ -60,7 +61,16 @@ pub(crate) fn read_memory(
         bytes += batch.bytes.len();
         data.batches.push(batch.bytes.clone());
     }
+    if shared.copies_answers() {
+        data.batches = vec![joined(&data.batches, bytes)];
+    }
     Some(data)
+}
+
+fn joined(batches: &[Bytes], bytes: usize) -> Bytes {
+    let mut joined = BytesMut::with_capacity(bytes);
+    batches.iter().for_each(|batch| joined.extend_from_slice(batch));
+    joined.freeze()
 }
 
 /// Whole batches in memory, and the offset after them.
@@ -78,7 +88,7 @@ pub(crate) async fn read(
     at_least_one: bool,
 ) -> Result<ReadData, ReadError> {
     check_range(partition, from)?;
-    if let Some(data) = read_memory(partition, from, upto, max_bytes, at_least_one) {
+    if let Some(data) = read_memory(shared, partition, from, upto, max_bytes, at_least_one) {
         return Ok(data);
     }
     let mut from = from;
@@ -108,7 +118,7 @@ pub(crate) async fn read(
             match next_segment(partition, from) {
                 Some(next) if next < upto => {
                     from = next;
-                    if let Some(data) = read_memory(partition, from, upto, max_bytes, at_least_one) {
+                    if let Some(data) = read_memory(shared, partition, from, upto, max_bytes, at_least_one) {
                         return Ok(data);
                     }
                     continue;
@@ -116,7 +126,7 @@ pub(crate) async fn read(
                 _ => return Ok(ReadData::default()),
             }
         };
-        let (data, left) = cut(&stretch.batches, from, upto, max_bytes, at_least_one);
+        let (data, left) = cut(shared, &stretch.batches, from, upto, max_bytes, at_least_one);
         check_range(partition, from)?;
         if left == 0 {
             shared.read_ahead.used_up(partition.tp, stretch.next_offset);
@@ -201,6 +211,12 @@ fn sequential_bytes(shared: &Shared, place: Place) -> usize {
     }
 }
 
+/// Whether answers with cold data are copied: clients that do not read hold buffers beside those that are kept for readers.
+fn copies_cold(shared: &Shared) -> bool {
+    let pinned = shared.cold_buffers.lent_bytes().saturating_sub(shared.read_ahead.bytes());
+    pinned > shared.config.read_ahead_bytes / 4 + shared.config.cold_reads_bytes_max
+}
+
 fn check_range(partition: &PartitionShared, from: Offset) -> Result<(), ReadError> {
     match partition.check() {
         Err(StoreError::Deleted(tp)) => return Err(ReadError::Deleted(tp)),
@@ -215,7 +231,7 @@ fn check_range(partition: &PartitionShared, from: Offset) -> Result<(), ReadErro
 }
 
 /// The part of `stretch` from the batch with `from` on, within the bounds, and the bytes behind it.
-fn cut(stretch: &Bytes, from: Offset, upto: Offset, max_bytes: usize, at_least_one: bool) -> (ReadData, usize) {
+fn cut(shared: &Shared, stretch: &Bytes, from: Offset, upto: Offset, max_bytes: usize, at_least_one: bool) -> (ReadData, usize) {
     let (mut start, mut end) = (None, 0usize);
     let mut at = 0;
     for batch in odradek_wire::batch::batches(stretch).map_while(Result::ok) {
@@ -233,7 +249,7 @@ fn cut(stretch: &Bytes, from: Offset, upto: Offset, max_bytes: usize, at_least_o
     let data = match start {
         Some(start) if end > start => {
             let slice = stretch.slice(start..end);
-            let pins_much = slice.len() < stretch.len() / PINNED_SHARE_MIN;
+            let pins_much = slice.len() < stretch.len() / PINNED_SHARE_MIN || copies_cold(shared);
             ReadData { batches: vec![if pins_much { Bytes::copy_from_slice(&slice) } else { slice }] }
         }
         _ => ReadData::default(),
@@ -316,7 +332,7 @@ async fn read_stretch_once(
         if source.position >= source.end {
             return Ok(None);
         }
-        let bytes = read_range(shared, partition, &source, want).await?;
+        let (bytes, pinned) = read_range(shared, partition, &source, want).await?;
         if source.indexed && !begins_at_or_before(&bytes, source.segment, from) {
             // Followed, it would lead past what is wanted, or into the middle of a batch.
             tracing::warn!(file = %source.path.display(), position = source.position, "the offset index does not match its segment: it is read from its start");
@@ -334,9 +350,10 @@ async fn read_stretch_once(
                 first_offset: first_offset.min(from),
                 next_offset,
                 batches: batches.clone(),
+                pinned,
                 used_up: Cell::new(false),
             };
-            shared.read_ahead.keep(chunk, end, generation);
+            shared.read_ahead.keep(chunk, end, generation, || shared.cold_buffers.lent_bytes());
             return Ok(Some(Stretch { batches, next_offset }));
         }
         // Not in this stretch: further on, or the batch is larger than what was read.
@@ -429,14 +446,15 @@ fn corrupt(path: &Path, position: u64, reason: &str) -> ReadError {
     ReadError::Corrupt { path: path.to_owned(), position, reason: reason.into() }
 }
 
-/// Bytes from `source.position` on, at least `want` unless the segment ends before.
-async fn read_range(shared: &Shared, partition: &PartitionShared, source: &Source, want: usize) -> Result<Bytes, ReadError> {
+/// Bytes from `source.position` on, at least `want` unless the segment ends before, and the size of the buffer that they pin.
+async fn read_range(shared: &Shared, partition: &PartitionShared, source: &Source, want: usize) -> Result<(Bytes, usize), ReadError> {
     let aligned = align_down(source.position);
     let skip = (source.position - aligned) as usize;
     let useful = (source.end - aligned).min((skip + want) as u64) as usize;
     let len = buffer::align_up(useful);
     let file = segment_files::open_log(shared, partition, &source.path).await.map_err(ReadError::Io)?;
-    let reading = shared.cold_reads.begin(shared, len).await;
+    let pinned = shared.cold_buffers.size_for(len);
+    let reading = shared.cold_reads.begin(shared, pinned).await;
     let (result, buf) = file.read_at(shared.cold_buffers.take(len), aligned, len).await;
     drop(reading);
     let read = result.map_err(|error| ReadError::Io(StoreError::io("read", &source.path, error)))?;
@@ -444,5 +462,5 @@ async fn read_range(shared: &Shared, partition: &PartitionShared, source: &Sourc
     if read < useful {
         return Err(corrupt(&source.path, aligned + read as u64, "the file is shorter than its segment"));
     }
-    Ok(shared.cold_buffers.freeze(buf).slice(skip..useful))
+    Ok((shared.cold_buffers.freeze(buf).slice(skip..useful), pinned))
 }

@@ -13,11 +13,13 @@ use odradek_base::{Offset, TopicPartition};
 use odradek_log::journal::format::{EntryHeader, EntryKind, Sequence};
 use odradek_log::journal::replay::{self, Plan};
 use odradek_log::journal::space::FileNumber;
+use odradek_log::journal::writer::Counted;
 use odradek_log::state::PartitionState;
 use odradek_wire::batch::BatchView;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What replaying needs and gathers.
 pub(crate) struct Replaying<'a> {
@@ -79,6 +81,8 @@ pub(crate) async fn journal(
     let mut progress = Progress::new(shared.config.shard, "journal blocks", plan.blocks.len(), shared.ring.now());
     for block in &plan.blocks {
         let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
+        let arena = Arc::new(shared.arenas.hold(bytes.len()));
+        let bytes = Counted { bytes, arena: arena.clone() }.share();
         let Some(entries) = replay::entries(&bytes) else {
             let path = files.get(&block.file).cloned().unwrap_or_default();
             return Err(StoreError::Damaged { path, reason: format!("journal block {} does not hold together", block.sequence) });
@@ -115,8 +119,9 @@ pub(crate) async fn journal(
         }
         let size = bytes.len() as u64;
         progress.step(size, shared.ring.now());
-        shared.cached_bytes.set(shared.cached_bytes.get() + size);
-        shared.cache.borrow_mut().push_back(CachedBlock { sequence: block.sequence, bytes: size, partitions: tagged });
+        drop(bytes);
+        shared.cache.push(CachedBlock { sequence: block.sequence, arena, partitions: tagged });
+        shared.evict();
     }
     if replaying.report.foreign_batches > 0 {
         tracing::warn!(

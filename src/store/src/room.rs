@@ -125,7 +125,7 @@ impl Shared {
     }
 
     pub fn is_admitted(&self) -> bool {
-        self.unflushed_bytes.get() < self.config.unflushed_bytes_max
+        self.unflushed_bytes.get() < self.config.unflushed_bytes_max && self.has_memory()
     }
 
     /// Segments of a log directory find no room (any more).

@@ -43,6 +43,7 @@ pub(crate) async fn write_plan(shared: &Shared, partition: &PartitionShared, pla
     let start = align_down(plan.position);
     let head = (plan.position - start) as usize;
     let mut staging = AlignedBuf::zeroed(head + plan.bytes as usize);
+    let _held = shared.writing.hold(staging.len());
     if head > 0 {
         let known = partition.tail_block.get().filter(|tail| (tail.segment, tail.end) == (plan.segment, plan.position));
         let mut agrees = careful::twice();

@@ -18,18 +18,20 @@ use crate::state_file::StateRequests;
 use crate::stats::Counters;
 use crate::strand::Stranded;
 
-use odradek_base::{Instant, Offset, TopicPartition};
+use odradek_base::{Gauge, Held, Instant, Offset, TopicPartition};
 use odradek_log::journal::format::{JournalId, Sequence};
 use odradek_log::journal::writer::Writer;
 use odradek_log::partition::PartitionLog;
 use odradek_log::segment::names;
 use odradek_log::state::PartitionState;
+use odradek_log::tail::TailBatch;
 use odradek_ring::Ring;
 use odradek_ring::sync::Event;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Waiters of consecutive journal blocks wait on different events, so that a block wakes only its own.
 const COMMIT_EVENTS: usize = 4;
@@ -58,7 +60,7 @@ pub(crate) struct PartitionShared {
     pub flushing: Cell<bool>,
     /// Retention or compaction is renaming files; oldest first, so that a crash in between leaves no gap.
     pub retaining: Cell<bool>,
-    /// No flush may begin: the last part of the partition is being moved.
+    /// No flush may begin: the last part of the partition is being moved, or compacted segments are being put in.
     pub held: Cell<bool>,
     /// It is being moved to another log directory.
     pub moving: RefCell<Option<Rc<Move>>>,
@@ -135,8 +137,59 @@ impl PartitionShared {
 /// A journal block whose batches are in memory.
 pub(crate) struct CachedBlock {
     pub sequence: Sequence,
-    pub bytes: u64,
+    /// The memory that its batches pin, together with its neighbours of the same arena.
+    pub arena: Arc<Held>,
     pub partitions: Vec<Rc<PartitionShared>>,
+}
+
+/// Bytes that a batch in memory takes beside its own: its place in the partition's tail, which grows by doubling, and in its [`CachedBlock`].
+const BATCH_PLACE_BYTES: u64 = (2 * size_of::<TailBatch>() + size_of::<Rc<PartitionShared>>()) as u64;
+
+/// Recent blocks in memory, oldest first.
+#[derive(Default)]
+pub(crate) struct BlockCache {
+    blocks: RefCell<VecDeque<CachedBlock>>,
+    arena_bytes: Cell<u64>,
+    batches: Cell<u64>,
+}
+
+impl BlockCache {
+    pub fn push(&self, block: CachedBlock) {
+        let mut blocks = self.blocks.borrow_mut();
+        if !blocks.back().is_some_and(|last| Arc::ptr_eq(&last.arena, &block.arena)) {
+            self.arena_bytes.set(self.arena_bytes.get() + block.arena.bytes() as u64);
+        }
+        self.batches.set(self.batches.get() + block.partitions.len() as u64);
+        blocks.push_back(block);
+    }
+
+    /// Takes the oldest block out when `may_go` says so.
+    fn pop_if(&self, may_go: impl FnOnce(&CachedBlock) -> bool) -> Option<CachedBlock> {
+        let mut blocks = self.blocks.borrow_mut();
+        if !may_go(blocks.front()?) {
+            return None;
+        }
+        let block = blocks.pop_front()?;
+        if !blocks.front().is_some_and(|next| Arc::ptr_eq(&next.arena, &block.arena)) {
+            self.arena_bytes.set(self.arena_bytes.get() - block.arena.bytes() as u64);
+        }
+        self.batches.set(self.batches.get() - block.partitions.len() as u64);
+        Some(block)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.blocks.borrow().is_empty()
+    }
+
+    /// Bytes of the arenas of these blocks.
+    pub fn arena_bytes(&self) -> u64 {
+        self.arena_bytes.get()
+    }
+
+    /// Bytes that the places of their batches take.
+    pub fn place_bytes(&self) -> u64 {
+        self.batches.get() * BATCH_PLACE_BYTES
+    }
 }
 
 /// How far the journal is.
@@ -189,8 +242,9 @@ pub(crate) struct Shared {
     pub dirty: RefCell<BTreeSet<(Sequence, TopicPartition)>>,
     /// Partitions with a lot pending.
     pub large: RefCell<VecDeque<Rc<PartitionShared>>>,
-    pub cache: RefCell<VecDeque<CachedBlock>>,
-    pub cached_bytes: Cell<u64>,
+    pub cache: BlockCache,
+    /// Bytes of the arenas of journal blocks that are alive, wherever they are held.
+    pub arenas: Gauge,
     pub unflushed_bytes: Cell<u64>,
     /// Unflushed bytes or journal space became less.
     pub relieved: Event,
@@ -213,6 +267,8 @@ pub(crate) struct Shared {
     pub stopped: Event,
     pub files: FileCache,
     pub cold_reads: ColdReads,
+    /// Memory of what is being written to segments.
+    pub writing: Gauge,
     pub cold_buffers: BufferPool,
     pub read_ahead: ReadAhead,
     pub counters: Counters,
@@ -290,23 +346,46 @@ impl Shared {
         self.relieved.notify_all();
     }
 
-    /// Drops the oldest flushed batches from memory until the cache is within its bound.
+    /// What the tail takes of memory: its batches, their places, and the arenas that answers pin although the cache has let them go.
+    pub fn tail_bytes(&self) -> u64 {
+        (self.arenas.bytes() - self.writer.borrow().held_bytes().min(self.arenas.bytes())) as u64 + self.cache.place_bytes()
+    }
+
+    /// What blocks take that are built or wait to be written.
+    pub fn building_bytes(&self) -> u64 {
+        let writer = self.writer.borrow();
+        (writer.held_bytes() + writer.entry_bytes()) as u64
+    }
+
+    /// Bytes of the arenas that only answers to clients keep alive.
+    pub fn pinned_bytes(&self) -> u64 {
+        (self.arenas.bytes() as u64).saturating_sub(self.cache.arena_bytes() + self.writer.borrow().held_bytes() as u64)
+    }
+
+    /// Whether answers from memory are copied instead of being slices of blocks: clients that do not read hold blocks that the cache has let
+    /// go, and a slice of a few bytes holds a whole arena.
+    pub fn copies_answers(&self) -> bool {
+        self.pinned_bytes() > self.config.tail_cache_bytes / 4
+    }
+
+    /// Whether the memory of batches that are not in segments is within its bound; their bytes alone say little when they are small.
+    pub fn has_memory(&self) -> bool {
+        let used = self.cache.arena_bytes() + self.cache.place_bytes() + self.building_bytes();
+        used < self.config.tail_cache_bytes + self.config.unflushed_bytes_max
+    }
+
+    /// Drops the oldest flushed batches from memory until the tail is within its bound.
     pub fn evict(&self) {
-        while self.cached_bytes.get() > self.config.tail_cache_bytes {
-            let mut cache = self.cache.borrow_mut();
-            let Some(front) = cache.front() else { return };
-            let evictable =
-                front.partitions.iter().all(|partition| partition.is_let_go() || partition.log.borrow().tail().evictable(front.sequence));
-            if !evictable {
-                drop(cache);
+        while self.tail_bytes() > self.config.tail_cache_bytes && !self.cache.is_empty() {
+            let evicted = self.cache.pop_if(|front| {
+                front.partitions.iter().all(|partition| partition.is_let_go() || partition.log.borrow().tail().evictable(front.sequence))
+            });
+            let Some(block) = evicted else {
                 self.flush_wanted.notify_all();
                 return;
-            }
-            if let Some(block) = cache.pop_front() {
-                for partition in &block.partitions {
-                    partition.log.borrow_mut().evict(block.sequence);
-                }
-                self.cached_bytes.set(self.cached_bytes.get() - block.bytes);
+            };
+            for partition in &block.partitions {
+                partition.log.borrow_mut().evict(block.sequence);
             }
         }
     }

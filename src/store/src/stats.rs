@@ -75,10 +75,22 @@ impl Counters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreStats {
     pub partitions: usize,
-    /// Journal blocks whose batches are in memory, in bytes.
-    pub tail_cache_bytes: u64,
+    /// Memory of recent batches: arenas of journal blocks that are alive, wherever they are held, and the batches' places.
+    pub tail_bytes: u64,
+    /// Memory of blocks that are built or wait to be written.
+    pub building_bytes: u64,
+    /// Of `tail_bytes`: what only answers to clients keep alive.
+    pub pinned_bytes: u64,
     /// Appended, not yet in segments.
     pub unflushed_bytes: u64,
+    /// Memory of buffers with cold data, wherever they are held, and of those kept for the next.
+    pub read_ahead_bytes: u64,
+    /// Memory of cold reads that are under way.
+    pub cold_reading_bytes: u64,
+    /// Memory of batches on their way into segments, and of compaction's buffers.
+    pub writing_bytes: u64,
+    /// Memory of the compaction's table of keys.
+    pub compaction_bytes: u64,
     /// Journal space that cannot be reused yet.
     pub journal_used_bytes: u64,
     pub open_files: usize,

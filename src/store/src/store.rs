@@ -129,7 +129,13 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let mut stats = StoreStats {
             partitions: self.shared.partitions.borrow().len(),
-            tail_cache_bytes: self.shared.cached_bytes.get(),
+            tail_bytes: self.shared.tail_bytes(),
+            building_bytes: self.shared.building_bytes(),
+            pinned_bytes: self.shared.pinned_bytes(),
+            read_ahead_bytes: (self.shared.cold_buffers.lent_bytes() + self.shared.cold_buffers.free_bytes()) as u64,
+            cold_reading_bytes: self.shared.cold_reads.bytes() as u64,
+            writing_bytes: self.shared.writing.bytes() as u64,
+            compaction_bytes: self.shared.compaction.table.bytes() as u64,
             unflushed_bytes: self.shared.unflushed_bytes.get(),
             journal_used_bytes: self.shared.journal.used_bytes(),
             open_files: self.shared.files.len(),

@@ -41,6 +41,11 @@ impl FrameReader {
         }
     }
 
+    /// Memory that is held here: what belongs to no complete frame yet, with the room that it is given, or to frames not taken yet.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.capacity() + self.chunks.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// Bytes held that belong to no complete frame yet or to frames not taken yet.
     pub fn pending_bytes(&self) -> usize {
         self.partial.len() + self.chunks.iter().map(Bytes::len).sum::<usize>()

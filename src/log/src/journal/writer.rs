@@ -2,13 +2,15 @@
 //! segments are written from and what consumers at the tail are served from.
 //!
 //! Blocks are cut from arenas: aligned stretches of memory that hold several blocks, so that a small block does not pin a large buffer.
-//! Memory of an arena is given back when the last slice of it is dropped.
+//! Memory of an arena is given back when the last slice of it is dropped, wherever that is: a small slice pins the whole arena, so what is
+//! counted ([`Writer::memory`]) are arenas.
 
 use super::format::{self, BLOCK_HEADER_BYTES, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, JournalId, Sequence};
 use bytes::{BufMut, Bytes, BytesMut};
-use odradek_base::{BLOCK_ALIGNMENT, LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition, buffer};
+use odradek_base::{BLOCK_ALIGNMENT, Gauge, Held, LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition, buffer};
 use odradek_wire::batch;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// One entry of a block, with the caller's tag (which partition it belongs to).
 #[derive(Debug)]
@@ -31,6 +33,26 @@ pub struct SealedBlock<T> {
     pub entries: Vec<BlockEntry<T>>,
     /// Somebody waits for stable storage.
     pub durable: bool,
+    /// The arena that `bytes` is a part of.
+    pub arena: Arc<Held>,
+}
+
+/// A block whose slices count as the arena that they pin.
+pub struct Counted {
+    pub bytes: Bytes,
+    pub arena: Arc<Held>,
+}
+
+impl Counted {
+    pub fn share(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl<T> SealedBlock<T> {
@@ -55,6 +77,14 @@ struct OpenBlock<T> {
     durable: bool,
 }
 
+/// A block that is closed and not yet sealed with a header, so that `replay_from` is fresh.
+struct FullBlock<T> {
+    sequence: Sequence,
+    bytes: BytesMut,
+    arena: Arc<Held>,
+    open: OpenBlock<T>,
+}
+
 /// Bounds of the writer, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterLimits {
@@ -73,16 +103,37 @@ pub struct Writer<T> {
     next: Sequence,
     /// Written part: the open block. Its start is aligned.
     arena: BytesMut,
+    held: Arc<Held>,
+    /// Bytes of the arenas of the open block and of those that wait.
+    held_bytes: usize,
+    /// Entries of these blocks.
+    entries: usize,
     open: Option<OpenBlock<T>>,
-    /// Full blocks that wait to be written; not yet sealed with a header, so that `replay_from` is fresh.
-    full: VecDeque<(Sequence, BytesMut, OpenBlock<T>)>,
+    /// Blocks that wait to be written.
+    full: VecDeque<FullBlock<T>>,
     waiting_bytes: usize,
     arenas_taken: u64,
+    memory: Gauge,
 }
 
 impl<T> Writer<T> {
     pub fn new(shard: ShardId, journal: JournalId, next: Sequence, limits: WriterLimits) -> Self {
-        Self { shard, journal, limits, next, arena: BytesMut::new(), open: None, full: VecDeque::new(), waiting_bytes: 0, arenas_taken: 0 }
+        let memory = Gauge::default();
+        Self {
+            shard,
+            journal,
+            limits,
+            next,
+            arena: BytesMut::new(),
+            held: Arc::new(memory.hold(0)),
+            held_bytes: 0,
+            entries: 0,
+            open: None,
+            full: VecDeque::new(),
+            waiting_bytes: 0,
+            arenas_taken: 0,
+            memory,
+        }
     }
 
     /// Sequence of the block that the next entry goes to, when it fits.
@@ -93,6 +144,21 @@ impl<T> Writer<T> {
     /// Bytes in blocks that were not taken yet.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
+    }
+
+    /// Bytes of all arenas that are alive: those of the blocks here, and those that slices of earlier blocks pin.
+    pub fn memory(&self) -> &Gauge {
+        &self.memory
+    }
+
+    /// Bytes that the entries of blocks here take beside the arenas: their lists grow by doubling.
+    pub fn entry_bytes(&self) -> usize {
+        self.entries * 2 * size_of::<BlockEntry<T>>()
+    }
+
+    /// Bytes of the arenas that blocks are built in or wait in.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -135,14 +201,19 @@ impl<T> Writer<T> {
         if self.full.is_empty() {
             self.close_open();
         }
-        let (sequence, mut bytes, open) = self.full.pop_front()?;
+        let FullBlock { sequence, mut bytes, arena, open } = self.full.pop_front()?;
         self.waiting_bytes -= bytes.len();
+        self.entries -= open.entries.len();
+        if !Arc::ptr_eq(&arena, self.full.front().map_or(&self.held, |next| &next.arena)) {
+            self.held_bytes -= arena.bytes();
+        }
         // A block whose own entries are the oldest that matter starts the replay itself.
         let replay_from = replay_from.min(sequence);
         format::seal(&mut bytes, self.shard, self.journal, sequence, replay_from, open.entries.len() as u32);
         let padding = buffer::align_up(bytes.len()) - bytes.len();
         bytes.put_bytes(0, padding);
-        Some(SealedBlock { sequence, bytes: bytes.freeze(), entries: open.entries, durable: open.durable })
+        let bytes = Counted { bytes: bytes.freeze(), arena: arena.clone() }.share();
+        Some(SealedBlock { sequence, bytes, entries: open.entries, durable: open.durable, arena })
     }
 
     /// Room in memory for one more entry; returns where its payload starts within the open block.
@@ -158,7 +229,13 @@ impl<T> Writer<T> {
         if self.open.is_none() {
             let needed = buffer::align_up(BLOCK_HEADER_BYTES + entry);
             if self.arena.capacity() < needed {
-                self.arena = aligned_arena(needed.max(self.limits.arena_bytes));
+                let bytes = needed.max(self.limits.arena_bytes);
+                self.arena = aligned_arena(bytes);
+                if self.full.back().is_none_or(|last| !Arc::ptr_eq(&last.arena, &self.held)) {
+                    self.held_bytes -= self.held.bytes();
+                }
+                self.held = Arc::new(self.memory.hold(bytes));
+                self.held_bytes += bytes;
                 self.arenas_taken += 1;
             }
             self.arena.put_bytes(0, BLOCK_HEADER_BYTES);
@@ -185,6 +262,7 @@ impl<T> Writer<T> {
     ) -> Sequence {
         let open = self.open.as_mut().expect("a block is open");
         open.durable |= durable;
+        self.entries += 1;
         open.entries.push(BlockEntry { tag, kind, base_offset, last_offset, start: start as u32, len: len as u32 });
         self.next
     }
@@ -197,7 +275,7 @@ impl<T> Writer<T> {
         self.arena.put_bytes(0, padded - written);
         let mut block = self.arena.split();
         block.truncate(written);
-        self.full.push_back((self.next, block, open));
+        self.full.push_back(FullBlock { sequence: self.next, bytes: block, arena: self.held.clone(), open });
         self.next = self.next.next();
     }
 }
@@ -283,5 +361,32 @@ mod tests {
             ends.push(block.entries.len());
         }
         assert_eq!(ends, [2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_slice_counts_as_the_arena_that_it_pins() {
+        let mut writer = writer(8 << 10, 32 << 10);
+        let batch = crate::test_batches::plain(1, 3000);
+        let mut kept = Vec::new();
+        let mut block = |writer: &mut Writer<u32>| {
+            writer.push_batch(0, partition(0), &batch, assignment(0), true);
+            let block = writer.take(Sequence(1)).expect("a block");
+            kept.push(block.payload(&block.entries[0]));
+            (kept.len(), writer.memory().bytes())
+        };
+        // Eight blocks of 4 KiB share an arena.
+        let counted: Vec<usize> = (0..17).map(|_| block(&mut writer).1 >> 10).collect();
+        assert_eq!(counted, [vec![32; 8], vec![64; 8], vec![96]].concat());
+        assert_eq!(writer.held_bytes(), 32 << 10);
+        kept.truncate(1);
+        assert_eq!(writer.memory().bytes(), 64 << 10, "one slice pins the first arena, the writer has the last");
+        kept.clear();
+        assert_eq!(writer.memory().bytes(), 32 << 10);
+        // Blocks that wait: the large one takes an arena of its own.
+        let large = crate::test_batches::plain(1, 100_000);
+        writer.push_batch(0, partition(0), &large, assignment(1), true);
+        writer.push_batch(0, partition(0), &batch, assignment(2), true);
+        assert_eq!(writer.held_bytes(), writer.memory().bytes());
+        assert_eq!(writer.held_bytes(), (100 + 32) << 10);
     }
 }

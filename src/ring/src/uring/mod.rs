@@ -51,6 +51,8 @@ pub(crate) struct Driver {
     collected: RefCell<Vec<Completion>>,
     /// Streams whose receive ended for want of a buffer.
     starved: RefCell<Vec<Weak<StreamShared>>>,
+    /// Bytes that streams hold unread.
+    unread_bytes: Cell<usize>,
     remote: RemoteWaker,
     config: RingConfig,
     features: Features,
@@ -70,6 +72,7 @@ impl Driver {
             buffers: RefCell::new(buffers),
             collected: RefCell::new(Vec::with_capacity(config.completion_entries as usize)),
             starved: RefCell::new(Vec::new()),
+            unread_bytes: Cell::new(0),
             remote,
             config: config.clone(),
             features,
@@ -86,7 +89,7 @@ impl Driver {
     }
 
     pub(crate) fn stats(&self) -> RingStats {
-        self.stats.get()
+        RingStats { recv_unread_bytes: self.unread_bytes.get() as u64, ..self.stats.get() }
     }
 
     fn count(&self, change: impl FnOnce(&mut RingStats)) {

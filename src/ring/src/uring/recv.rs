@@ -83,6 +83,7 @@ impl StreamShared {
         let mut receive = self.receive.borrow_mut();
         if let Some(chunk) = receive.unread.pop_front() {
             receive.unread_bytes -= chunk.len();
+            self.driver.unread_bytes.set(self.driver.unread_bytes.get() - chunk.len());
             return Poll::Ready(Ok(chunk));
         }
         match receive.end {
@@ -109,10 +110,16 @@ impl StreamShared {
             Some(waker) => waker.clone_from(cx.waker()),
             None => receive.waker = Some(cx.waker().clone()),
         }
-        if receive.armed.is_none() && !receive.starved && receive.unread_bytes <= self.driver.config.recv_unread_bytes_max {
+        if receive.armed.is_none() && !receive.starved && receive.unread_bytes <= self.unread_bytes_max() {
             self.arm(&mut receive);
         }
         Poll::Pending
+    }
+
+    /// What this stream may hold unread: nothing that waits while all together hold too much, so that it is received for piece by piece.
+    fn unread_bytes_max(&self) -> usize {
+        let config = &self.driver.config;
+        if self.driver.unread_bytes.get() > config.recv_unread_total_bytes_max { 0 } else { config.recv_unread_bytes_max }
     }
 
     fn arm(&self, receive: &mut Receive) {
@@ -145,8 +152,9 @@ impl StreamShared {
         match completion.result {
             1.. => {
                 receive.unread_bytes += chunk.len();
+                self.driver.unread_bytes.set(self.driver.unread_bytes.get() + chunk.len());
                 receive.unread.push_back(chunk);
-                if receive.unread_bytes > self.driver.config.recv_unread_bytes_max
+                if receive.unread_bytes > self.unread_bytes_max()
                     && !receive.cancelling
                     && let Some(slot) = receive.armed
                 {
@@ -184,6 +192,8 @@ impl StreamShared {
 
 impl Drop for StreamShared {
     fn drop(&mut self) {
+        let receive = self.receive.get_mut();
+        self.driver.unread_bytes.set(self.driver.unread_bytes.get() - receive.unread_bytes);
         // The armed receive holds the descriptor: without this the connection would stay open. (An abandoned send was
         // cancelled when its future was dropped.) The descriptor is closed when the last operation has completed.
         if !self.driver.closed.get() && self.receive.get_mut().armed.is_some() {

@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Setting] = &[
     Setting::new("compression.zstd.level", Int, "3", "Level where compression.type is zstd.").rule(ZSTD_LEVELS).cluster_wide(),
     Setting::new("cordoned.log.dirs", List, "", "Directories that get no new partitions.").per_broker().unused(),
     Setting::new("log.cleaner.backoff.ms", Long, "15000", "Milliseconds that the compactor sleeps when nothing is to be done.").at_least(0).cluster_wide(),
-    Setting::new("log.cleaner.dedupe.buffer.size", Long, "134217728", "Bytes for the key table of all compaction threads together.").cluster_wide(),
+    Setting::new("log.cleaner.dedupe.buffer.size", Long, "134217728", "Bytes for the key table of all compaction threads together. Not given, it is a part of odradek.memory.bytes.").cluster_wide(),
     Setting::new("log.cleaner.delete.retention.ms", Long, "86400000", "Milliseconds that tombstones stay in a compacted log.").at_least(0).cluster_wide(),
     Setting::new("log.cleaner.enable", Boolean, "true", "Whether compacted topics are compacted."),
     Setting::new("log.cleaner.io.buffer.load.factor", Double, "0.9", "How full the compactor's key table may get.").cluster_wide().low(),

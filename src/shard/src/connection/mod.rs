@@ -10,7 +10,6 @@ mod reader;
 mod registry;
 mod writer;
 
-pub use queue::FULL_BYTES_MAX;
 pub use registry::{Connections, Entry};
 
 use crate::shard::Shard;
@@ -56,8 +55,8 @@ pub async fn accept_all(shard: Rc<Shard>, listener: Listener) {
 }
 
 fn start(shard: Rc<Shard>, stream: Stream, entry: Entry) {
-    let queue = Rc::new(AnswerQueue::new(shard.config.connection_queued_bytes_max, shard.connections.queued.clone()));
-    let entry = Rc::new(entry);
+    let queue = AnswerQueue::new(shard.config.connection_queued_bytes_max, shard.connections.queued.clone(), entry.answer_bytes());
+    let (queue, entry) = (Rc::new(queue), Rc::new(entry));
     shard.ring.spawn(writer::run(shard.clone(), stream.clone(), queue.clone(), entry.clone()));
     let ring = shard.ring.clone();
     ring.spawn(reader::run(shard, stream, queue, entry));

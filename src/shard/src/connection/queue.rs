@@ -10,9 +10,9 @@ use std::rc::Rc;
 const ANSWERS_QUEUED_MAX: usize = 1024;
 
 /// What one connection may have waiting, and what one fetch gets beside its first batch, while its shard is over its bound.
-pub const FULL_BYTES_MAX: usize = 256 * 1024;
+const FULL_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes of answers that wait on all connections of a shard together.
+/// Bytes of answers that wait on all connections of a shard together, and of those that are being put together.
 pub struct QueuedBytes {
     bytes: Cell<usize>,
     bytes_max: usize,
@@ -23,9 +23,27 @@ impl QueuedBytes {
         Self { bytes: Cell::new(0), bytes_max }
     }
 
-    /// True while clients that do not read hold as much as a shard may hold: everybody gets [`FULL_BYTES_MAX`] then.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// True while clients that do not read hold half of what a shard may hold: everybody gets [`FULL_BYTES_MAX`] then.
     pub fn full(&self) -> bool {
-        self.bytes.get() >= self.bytes_max
+        self.bytes.get() >= self.bytes_max / 2
+    }
+
+    /// True while they hold all of it: a client gets one answer at a time then, and those that take nothing are not kept.
+    pub fn is_over(&self) -> bool {
+        self.bytes.get() > self.bytes_max
+    }
+
+    /// What one fetch may get: no more than half of what is left.
+    pub fn fetch_bytes_max(&self) -> usize {
+        if self.full() { FULL_BYTES_MAX } else { (self.bytes_max - self.bytes.get()) / 2 }
     }
 
     fn add(&self, bytes: usize) {
@@ -43,8 +61,8 @@ pub struct AnswerQueue {
     bytes_max: usize,
     shard: Rc<QueuedBytes>,
     answers: RefCell<VecDeque<Answer>>,
-    /// Bytes of answers queued or being sent, and of requests whose produce is waiting.
-    bytes: Cell<usize>,
+    /// Bytes of answers queued or being sent, and of requests whose produce another shard has.
+    bytes: Rc<Cell<usize>>,
     /// No more answers will be pushed: the writer ends when it has sent what is there.
     finished: Cell<bool>,
     /// The writer is gone: nothing more can be sent.
@@ -54,12 +72,13 @@ pub struct AnswerQueue {
 }
 
 impl AnswerQueue {
-    pub fn new(bytes_max: usize, shard: Rc<QueuedBytes>) -> Self {
+    /// `bytes`: where others see what waits here.
+    pub fn new(bytes_max: usize, shard: Rc<QueuedBytes>, bytes: Rc<Cell<usize>>) -> Self {
         Self {
             bytes_max,
             shard,
             answers: RefCell::default(),
-            bytes: Cell::new(0),
+            bytes,
             finished: Cell::new(false),
             broken: Cell::new(false),
             pushed: Event::new(),
@@ -68,13 +87,17 @@ impl AnswerQueue {
     }
 
     /// Waits until another answer may be queued; false when the connection is broken. While the shard as a whole is over its bound,
-    /// a connection gets [`FULL_BYTES_MAX`]: those that read go on, and those that do not hold little more.
+    /// a connection gets [`FULL_BYTES_MAX`], and in the end one answer: those that read go on, and those that do not hold little more.
     pub async fn wait_space(&self) -> bool {
         loop {
             if self.broken.get() {
                 return false;
             }
-            let bytes_max = if self.shard.full() { self.bytes_max.min(FULL_BYTES_MAX) } else { self.bytes_max };
+            let bytes_max = match (self.shard.is_over(), self.shard.full()) {
+                (true, _) => 1,
+                (_, true) => self.bytes_max.min(FULL_BYTES_MAX),
+                _ => self.bytes_max,
+            };
             if self.answers.borrow().len() < ANSWERS_QUEUED_MAX && self.bytes.get() < bytes_max {
                 return true;
             }
@@ -130,6 +153,31 @@ impl AnswerQueue {
     }
 }
 
+/// Bytes of an answer that is being put together; gives them back when dropped.
+pub struct Assembled<'a> {
+    shard: &'a QueuedBytes,
+    bytes: usize,
+}
+
+impl QueuedBytes {
+    pub fn assemble(&self) -> Assembled<'_> {
+        Assembled { shard: self, bytes: 0 }
+    }
+}
+
+impl Assembled<'_> {
+    pub fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.shard.add(bytes);
+    }
+}
+
+impl Drop for Assembled<'_> {
+    fn drop(&mut self) {
+        self.shard.give_back(self.bytes);
+    }
+}
+
 impl Drop for AnswerQueue {
     fn drop(&mut self) {
         self.shard.give_back(self.bytes.get());
@@ -144,8 +192,8 @@ mod tests {
 
     #[test]
     fn a_full_shard_leaves_every_connection_a_little_and_gets_everything_back() {
-        let shard = Rc::new(QueuedBytes::new(1 << 20));
-        let queue = || AnswerQueue::new(4 << 20, shard.clone());
+        let shard = Rc::new(QueuedBytes::new(2 << 20));
+        let queue = || AnswerQueue::new(4 << 20, shard.clone(), Rc::default());
         let answer = |bytes: usize| Answer::frame(Bytes::from(vec![0; bytes]));
         let (hog, other, gone) = (queue(), queue(), queue());
         hog.push(answer(512 << 10));
@@ -157,6 +205,12 @@ mod tests {
         assert_eq!(other.wait_space().now_or_never(), Some(true), "one that reads goes on");
         other.push(answer(FULL_BYTES_MAX));
         assert_eq!(other.wait_space().now_or_never(), None);
+        let late = queue();
+        late.push(answer(1 << 20));
+        assert!(shard.is_over());
+        assert_eq!(late.wait_space().now_or_never(), None);
+        assert_eq!(queue().wait_space().now_or_never(), Some(true), "one answer each");
+        drop(late);
 
         gone.break_off();
         assert!(!gone.wait_space().now_or_never().unwrap());

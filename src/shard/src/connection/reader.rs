@@ -1,6 +1,6 @@
 //! Reads the requests of one connection.
 
-use super::{Entry, queue::AnswerQueue};
+use super::{Connections, Entry, queue::AnswerQueue};
 use crate::answer::Answer;
 use crate::dispatch;
 use crate::shard::Shard;
@@ -45,14 +45,14 @@ async fn read_all(shard: &Rc<Shard>, stream: &Stream, queue: &AnswerQueue, entry
         entry.touch(shard.ring.now());
         frames.push(chunk);
         while let Some(frame) = frames.next()? {
-            entry.arrived();
+            entry.works_on(frame.len(), frames.held_bytes(), dispatch::is_produce(&frame), dispatch::may_wait(&frame));
             if !queue.wait_space().await {
                 return Err(End::Unsendable);
             }
             answer_one(shard, stream, queue, entry, frame).await?;
         }
         // A frame that is not whole yet holds memory: what all connections hold together has a bound.
-        entry.hold_partial(shard, frames.pending_bytes()).await;
+        entry.hold_partial(shard, frames.held_bytes()).await;
     }
 }
 
@@ -73,6 +73,7 @@ async fn answer_one(shard: &Rc<Shard>, stream: &Stream, queue: &AnswerQueue, ent
         Ok(answer) => {
             let closes = answer.closes();
             queue.push(answer);
+            Connections::guard_answers(shard);
             if closes { Err(End::Request("the request asked for an end".into())) } else { Ok(()) }
         }
         Err(close) => Err(End::Request(close.to_string())),

@@ -21,11 +21,13 @@ pub async fn run(shard: Rc<Shard>, stream: Stream, queue: Rc<AnswerQueue>, entry
         }
         if !parts.is_empty() {
             entry.touch(shard.ring.now());
+            entry.sending(Some(shard.ring.now()));
             if let Err(error) = stream.send(parts).await {
                 tracing::debug!(peer = %entry.peer.address, %error, "connection lost while sending");
                 break;
             }
             entry.touch(shard.ring.now());
+            entry.sending(None);
         }
         queue.sent(room);
         if close {

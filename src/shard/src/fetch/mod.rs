@@ -34,13 +34,15 @@ impl Fetch {
     pub async fn run(&self, shard: &Rc<Shard>) -> Vec<ReadOutcome> {
         let deadline = shard.ring.now() + self.wait_max;
         loop {
-            let outcomes = self.read_once(shard).await;
+            let mut outcomes = self.read_once(shard).await;
             let bytes: usize = outcomes.iter().map(ReadOutcome::bytes).sum();
             let failed = outcomes.iter().any(|outcome| outcome.error.is_some() || outcome.diverging.is_some());
             let left = deadline - shard.ring.now();
             if bytes >= self.bytes_min || failed || left.is_zero() || shard.stopping.get() {
                 return outcomes;
             }
+            // They are read again: nothing is kept in memory meanwhile.
+            outcomes.iter_mut().for_each(|outcome| outcome.records = Vec::new());
             self.wait_for_news(shard, &outcomes, left).await;
         }
     }
@@ -70,6 +72,7 @@ impl Fetch {
             .collect();
         let mut room = self.bytes_max;
         let mut at_least_one = true;
+        let mut assembled = shard.connections.queued.assemble();
         for (owner, places) in self.by_shard() {
             let items = places.iter().filter_map(|&at| self.item(at).cloned()).collect();
             let call = ReadCall { items, bytes_max: room, at_least_one, read_committed: self.read_committed };
@@ -83,6 +86,7 @@ impl Fetch {
             };
             for (at, outcome) in places.into_iter().zip(read) {
                 let bytes = outcome.bytes();
+                assembled.add(bytes);
                 room = room.saturating_sub(bytes);
                 at_least_one &= bytes == 0;
                 outcomes[at] = outcome;

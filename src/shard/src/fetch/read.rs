@@ -15,9 +15,11 @@ pub async fn read_all(shard: &Rc<Shard>, call: &ReadCall) -> Vec<ReadOutcome> {
     let mut room = call.bytes_max;
     let mut at_least_one = call.at_least_one;
     let mut outcomes = Vec::with_capacity(call.items.len());
+    let mut assembled = shard.connections.queued.assemble();
     for item in &call.items {
         let outcome = read_one(shard, item, room, at_least_one, call.read_committed).await;
         let bytes = outcome.bytes();
+        assembled.add(bytes);
         room = room.saturating_sub(bytes);
         at_least_one &= bytes == 0;
         outcomes.push(outcome);

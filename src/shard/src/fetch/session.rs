@@ -2,7 +2,8 @@
 //!
 //! A session remembers the partitions a consumer asks for, so that it need not name them again, and what it was last
 //! told of each, so that only changes are sent. Sessions live on the shard whose connection made them and are bounded
-//! by `max.incremental.fetch.session.cache.slots`; the one unused for longest makes room once it is old enough.
+//! by `max.incremental.fetch.session.cache.slots` and in memory; the one unused for longest makes room once it is old enough. Without room a client gets
+//! no session, which every client copes with, and one whose session outgrows what there is loses it.
 
 use odradek_base::{Instant, Rng, TopicId};
 use std::collections::BTreeMap;
@@ -79,6 +80,8 @@ struct Session {
     used: Instant,
     /// Order matters: partitions that had records go to the end, so that each gets its turn (KIP-227).
     partitions: Vec<(Wanted, Position)>,
+    /// Memory of `partitions`.
+    bytes: usize,
 }
 
 /// What a fetch request says of its session.
@@ -98,6 +101,8 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Sessions {
     slots: usize,
+    bytes_max: usize,
+    bytes: usize,
     sessions: BTreeMap<i32, Session>,
 }
 
@@ -120,8 +125,20 @@ pub struct Look {
 }
 
 impl Sessions {
-    pub fn new(slots: usize) -> Self {
-        Self { slots, sessions: BTreeMap::new() }
+    /// At most `slots` sessions that take at most `bytes_max` bytes.
+    pub fn new(slots: usize, bytes_max: usize) -> Self {
+        Self { slots, bytes_max, bytes: 0, sessions: BTreeMap::new() }
+    }
+
+    /// Memory of all sessions.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.bytes -= session.bytes;
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -137,7 +154,7 @@ impl Sessions {
         let Asked { session_id, epoch, by_id, asked, forgotten } = request;
         if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
             // A full request; it ends the session that it names, whatever that was.
-            self.sessions.remove(&session_id);
+            self.remove(session_id);
             let partitions = without_repeats(asked);
             if epoch == FINAL_EPOCH || partitions.is_empty() {
                 return Ok(Look { session_id: NO_SESSION, incremental: false, partitions });
@@ -152,6 +169,7 @@ impl Sessions {
         if session.by_id != by_id {
             return Err(SessionError::TopicIdMismatch);
         }
+        let asked_nothing = asked.is_empty();
         for (wanted, position) in asked {
             match session.partitions.iter_mut().find(|(have, _)| *have == wanted) {
                 Some((_, have)) => have.renew(&position),
@@ -163,6 +181,13 @@ impl Sessions {
         }
         session.epoch = next_epoch(session.epoch);
         session.used = now;
+        let bytes = bytes_of(&session.partitions);
+        self.bytes = self.bytes - session.bytes + bytes;
+        session.bytes = bytes;
+        if self.bytes > self.bytes_max && !asked_nothing {
+            self.remove(session_id);
+            return Err(SessionError::NotFound);
+        }
         Ok(Look { session_id, incremental: true, partitions: session.partitions.clone() })
     }
 
@@ -189,8 +214,11 @@ impl Sessions {
     }
 
     fn create(&mut self, by_id: bool, partitions: &[(Wanted, Position)], now: Instant, rng: &mut Rng) -> i32 {
-        if self.sessions.len() >= self.slots && !self.evict(now) {
-            return NO_SESSION;
+        let bytes = bytes_of(partitions);
+        while self.sessions.len() >= self.slots || self.bytes + bytes > self.bytes_max {
+            if !self.evict(now) {
+                return NO_SESSION;
+            }
         }
         let id = loop {
             let id = 1 + rng.below(i32::MAX as u64 - 1) as i32;
@@ -198,7 +226,8 @@ impl Sessions {
                 break id;
             }
         };
-        let session = Session { epoch: next_epoch(INITIAL_EPOCH), by_id, used: now, partitions: partitions.to_vec() };
+        let session = Session { epoch: next_epoch(INITIAL_EPOCH), by_id, used: now, partitions: partitions.to_vec(), bytes };
+        self.bytes += bytes;
         self.sessions.insert(id, session);
         id
     }
@@ -208,12 +237,18 @@ impl Sessions {
         let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(id, session)| (*id, session.used));
         match oldest {
             Some((id, used)) if now.since(used) >= EVICTION_AGE => {
-                self.sessions.remove(&id);
+                self.remove(id);
                 true
             }
             _ => false,
         }
     }
+}
+
+/// Memory of a session with these partitions: its own list, and those that a fetch in it makes while it waits.
+fn bytes_of(partitions: &[(Wanted, Position)]) -> usize {
+    const LISTS: usize = 3;
+    partitions.iter().map(|(wanted, _)| LISTS * (size_of::<(Wanted, Position)>() + wanted.topic.len())).sum()
 }
 
 /// Finds `wanted`, trying the place where it was first.
@@ -258,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_session_lives_from_the_full_request_to_the_final_one() {
-        let (mut sessions, mut rng, now) = (Sessions::new(10), Rng::with_seed(1), Instant(0));
+        let (mut sessions, mut rng, now) = (Sessions::new(10, usize::MAX), Rng::with_seed(1), Instant(0));
         let full = sessions
             .look(Asked { session_id: 0, epoch: INITIAL_EPOCH, by_id: false, asked: asked(&[0, 1]), forgotten: Vec::new() }, now, &mut rng)
             .unwrap();
@@ -320,7 +355,7 @@ mod tests {
 
     #[test]
     fn partitions_with_records_go_to_the_end_of_the_line() {
-        let (mut sessions, mut rng, now) = (Sessions::new(10), Rng::with_seed(1), Instant(0));
+        let (mut sessions, mut rng, now) = (Sessions::new(10, usize::MAX), Rng::with_seed(1), Instant(0));
         let full = sessions
             .look(
                 Asked { session_id: 0, epoch: INITIAL_EPOCH, by_id: false, asked: asked(&[0, 1, 2]), forgotten: Vec::new() },
@@ -337,7 +372,7 @@ mod tests {
 
     #[test]
     fn the_number_of_sessions_is_bounded() {
-        let (mut sessions, mut rng) = (Sessions::new(2), Rng::with_seed(1));
+        let (mut sessions, mut rng) = (Sessions::new(2, usize::MAX), Rng::with_seed(1));
         for _ in 0..5 {
             sessions
                 .look(
@@ -357,8 +392,31 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_sessions_is_bounded() {
+        let room = bytes_of(&asked(&[0, 1, 2, 3]));
+        let (mut sessions, mut rng) = (Sessions::new(100, room), Rng::with_seed(1));
+        let full = |partitions: &[i32]| Asked { epoch: INITIAL_EPOCH, asked: asked(partitions), ..Asked::default() };
+        let first = sessions.look(full(&[0, 1]), Instant(0), &mut rng).unwrap();
+        assert!(first.session_id != NO_SESSION);
+        assert_eq!(sessions.look(full(&[0, 1, 2]), Instant(0), &mut rng).unwrap().session_id, NO_SESSION, "no room");
+        let second = sessions.look(full(&[0]), Instant(0), &mut rng).unwrap();
+        assert!(second.session_id != NO_SESSION);
+        // Growing into what is left is fine, beyond it is not.
+        let grow = |epoch, partition| Asked { session_id: first.session_id, epoch, asked: asked(&[partition]), ..Asked::default() };
+        assert_eq!(sessions.look(grow(1, 2), Instant(0), &mut rng).unwrap().partitions.len(), 3);
+        assert_eq!(sessions.bytes(), room);
+        assert_eq!(sessions.look(grow(2, 3), Instant(0), &mut rng), Err(SessionError::NotFound));
+        assert_eq!((sessions.len(), sessions.bytes()), (1, bytes_of(&asked(&[0]))));
+        // A forgotten partition gives its room back.
+        let third = sessions.look(full(&[1, 2, 3]), Instant(0), &mut rng).unwrap();
+        let forget = Asked { session_id: third.session_id, epoch: 1, forgotten: vec![wanted(1), wanted(2)], ..Asked::default() };
+        sessions.look(forget, Instant(0), &mut rng).unwrap();
+        assert_eq!(sessions.bytes(), bytes_of(&asked(&[0, 3])));
+    }
+
+    #[test]
     fn a_partition_named_twice_counts_once() {
-        let (mut sessions, mut rng) = (Sessions::new(2), Rng::with_seed(1));
+        let (mut sessions, mut rng) = (Sessions::new(2, usize::MAX), Rng::with_seed(1));
         let mut twice = asked(&[0, 0]);
         twice[1].1.fetch_offset = 7;
         let look = sessions

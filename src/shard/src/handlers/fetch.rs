@@ -1,7 +1,6 @@
 //! Fetch (key 1).
 
 use crate::answer::Answer;
-use crate::connection::FULL_BYTES_MAX;
 use crate::dispatch::{Close, Context};
 use crate::fetch::Fetch;
 use crate::fetch::session::{Asked, FINAL_EPOCH, Look, NO_SESSION, Position, SessionError, Wanted};
@@ -48,7 +47,7 @@ pub async fn handle(shard: &Rc<Shard>, context: &Context<'_>) -> Result<Answer, 
         }
     };
     // Clients that do not read may hold all that a shard gives for answers: the others go on with small ones.
-    let bytes_max = if shard.connections.queued.full() { FULL_BYTES_MAX } else { shard.config.fetch_bytes_max };
+    let bytes_max = shard.connections.queued.fetch_bytes_max().min(shard.config.fetch_bytes_max);
     let fetch = Fetch {
         items: look.partitions.iter().map(|(wanted, position)| item(shard, wanted, position, by_id)).collect(),
         bytes_min: request.min_bytes.max(0) as usize,

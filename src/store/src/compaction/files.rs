@@ -6,7 +6,7 @@ use crate::segment_files;
 use crate::shared::{PartitionShared, Shared};
 use bytes::Bytes;
 use odradek_base::buffer::{align_down, align_up};
-use odradek_base::{AlignedBuf, BLOCK_ALIGNMENT, Offset};
+use odradek_base::{AlignedBuf, BLOCK_ALIGNMENT, Held, Offset};
 use odradek_log::segment::names;
 use odradek_log::segment::scan::{self, Scan};
 use odradek_ring::sim::planted::{Mistake, is_planted};
@@ -28,6 +28,8 @@ pub(crate) struct SegmentBatches {
     partition: Rc<PartitionShared>,
     file: File,
     path: PathBuf,
+    /// Counts `buffer`.
+    held: Held,
     end: u64,
     /// Position of `buffer`.
     position: u64,
@@ -44,8 +46,8 @@ impl SegmentBatches {
             log.segment_by_base(base).and_then(|at| log.segments().get(at)).map_or(0, |segment| segment.flushed_bytes)
         };
         let file = segment_files::open_log(shared, partition, &path).await?;
-        let (shared, partition) = (shared.clone(), partition.clone());
-        Ok(Self { shared, partition, file, path, end, position: 0, buffer: Bytes::new(), at: 0, expected: base })
+        let (shared, partition, held) = (shared.clone(), partition.clone(), shared.writing.hold(0));
+        Ok(Self { shared, partition, file, path, held, end, position: 0, buffer: Bytes::new(), at: 0, expected: base })
     }
 
     /// The next batch; `None` at the end of the segment. A batch that is none, or whose CRC is wrong, is damage.
@@ -81,6 +83,7 @@ impl SegmentBatches {
             return Err(self.damaged(&"the file is shorter than its segment"));
         }
         (self.buffer, self.position, self.at) = (buf.freeze().slice(..useful), aligned, skip);
+        self.held = self.shared.writing.hold(len);
         Ok(())
     }
 
@@ -97,6 +100,8 @@ pub(crate) struct CleanedFile {
     file: File,
     path: PathBuf,
     staging: AlignedBuf,
+    /// Counts `staging`, and what of it is being written.
+    _held: Held,
     filled: usize,
     position: u64,
 }
@@ -108,7 +113,8 @@ impl CleanedFile {
         let options = OpenOptions { read: true, write: true, create: true, truncate: true, ..OpenOptions::default() }.direct(direct);
         let file = shared.ring.open(&path, options).await.map_err(|error| StoreError::io("create", &path, error))?;
         let staging = AlignedBuf::zeroed(chunk_bytes(shared));
-        Ok(Self { shared: shared.clone(), partition: partition.clone(), file, path, staging, filled: 0, position: 0 })
+        let held = shared.writing.hold(2 * staging.len());
+        Ok(Self { shared: shared.clone(), partition: partition.clone(), file, path, staging, _held: held, filled: 0, position: 0 })
     }
 
     pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {

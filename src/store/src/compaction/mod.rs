@@ -14,7 +14,7 @@ pub(crate) mod swap;
 use crate::error::StoreError;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use files::{CleanedFile, SegmentBatches};
-use odradek_base::{Instant, Offset, Timestamp};
+use odradek_base::{Gauge, Held, Instant, Offset, Timestamp};
 use odradek_log::compaction::{BatchClean, BatchIndex, Cleanable, Cleaned, CleanedTransactions, Filter, Group, Indexed, OffsetMap, groups};
 use odradek_log::segment::meta::{BatchSummary, Segment};
 use odradek_log::segment::names;
@@ -77,6 +77,8 @@ pub(crate) struct Compaction {
     pub replaced: RefCell<BTreeMap<PathBuf, u64>>,
     /// Compactions under way.
     pub running: Cell<usize>,
+    /// Memory of the table of keys.
+    pub table: Gauge,
     /// The file of offsets as it was last written.
     pub offsets: RefCell<Option<String>>,
     /// When the next byte may be read or written.
@@ -168,7 +170,7 @@ async fn rewrite(
 ) -> Result<Option<Compacted>, StoreError> {
     let (started, directory) = (shared.ring.now(), partition.path.directory());
     let aborted = aborted_transactions(shared, partition).await?;
-    let map = build_map(shared, partition, found, aborted.clone()).await?;
+    let (map, _table) = build_map(shared, partition, found, aborted.clone()).await?;
     let end = map.latest().next().min(found.first_uncleanable);
     let keys = map.len();
     let (groups, mut filter) = {
@@ -229,11 +231,12 @@ async fn build_map(
     partition: &Rc<PartitionShared>,
     found: &Cleanable,
     aborted: Vec<AbortedTransaction>,
-) -> Result<OffsetMap, StoreError> {
+) -> Result<(OffsetMap, Held), StoreError> {
     let config = shared.config.compaction;
     let mut rng = shared.ring.rng();
     let keys_expected = (found.first_uncleanable.get() - found.first_dirty.get()).max(0) as u64;
     let mut map = OffsetMap::new(config.dedupe_bytes, config.load_factor, keys_expected, [rng.next_u64(), rng.next_u64()]);
+    let table = shared.compaction.table.hold(map.bytes());
     let mut transactions = CleanedTransactions::new(aborted);
     let segments: Vec<(Offset, Offset)> = {
         let log = partition.log.borrow();
@@ -248,14 +251,14 @@ async fn build_map(
                 match index.step(STEP_BYTES, found.first_dirty, &mut map).map_err(|error| batches.damaged(&error))? {
                     Indexed::Whole => break,
                     Indexed::Partly => take_turns(shared, partition).await?,
-                    Indexed::Full => return Ok(map),
+                    Indexed::Full => return Ok((map, table)),
                 }
             }
         }
         // What was removed at the segment's end is done with.
         map.advance(Offset(next_base.get() - 1));
     }
-    Ok(map)
+    Ok((map, table))
 }
 
 /// Writes what stays of a group's segments to `.cleaned` files, flushed. The caller discards them on an error.

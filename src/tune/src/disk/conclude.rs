@@ -71,6 +71,9 @@ fn bypass(samples: &[Sample]) -> Option<Conclusion> {
     bounded("odradek.bypass.bytes", large.bytes as i64, because)
 }
 
+/// What read-ahead has where neither it nor `odradek.memory.bytes` is set.
+const READ_AHEAD_DEFAULT_BYTES: i64 = 16 << 20;
+
 /// Room for as many sequential readers as saturate the disk: what each is given now and what it gets next.
 fn read_ahead(samples: &[Sample]) -> Option<Conclusion> {
     let reads = || samples.iter().filter(|sample| sample.work == Work::Read && sample.bytes == SEQUENTIAL_READ_BYTES);
@@ -78,13 +81,12 @@ fn read_ahead(samples: &[Sample]) -> Option<Conclusion> {
     let enough = reads().filter(|sample| typical(sample) >= best * ENOUGH).min_by_key(|sample| sample.depth)?;
     let needed = (2 * enough.depth * SEQUENTIAL_READ_BYTES) as i64;
     let key = "odradek.read.ahead.bytes";
-    let default = table::find(key)?.default.and_then(|text| text.parse().ok()).unwrap_or(0);
     let because = format!(
         "{} reads of 1 MiB at once reach {:.0} of {best:.0} MB/s at the median: two such stretches for each reader, and no less than the default.",
         enough.depth,
         typical(enough)
     );
-    bounded(key, needed.max(default), because)
+    bounded(key, needed.max(READ_AHEAD_DEFAULT_BYTES), because)
 }
 
 #[cfg(test)]
