@@ -32,6 +32,9 @@ fn write(out: &mut impl Write, broker: &Broker, took: Duration) -> io::Result<()
     let dirs: Vec<String> = config.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
     writeln!(out, "  data       {}", dirs.join(", "))?;
     writeln!(out, "  memory     {}", config.memory)?;
+    if let Some(address) = broker.metrics_address() {
+        writeln!(out, "  metrics    http://{address}/metrics")?;
+    }
     if let Some(first) = ready.first() {
         writeln!(out, "  ring       {}", first.features)?;
         writeln!(out, "  files      {}", files(&first.recovery, config.settings.direct_io()))?;

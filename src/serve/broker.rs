@@ -4,6 +4,7 @@ use super::data_dir::{DataDir, DataDirError};
 use super::limits;
 use super::machine::{self, Core};
 use super::memory;
+use super::metrics::Endpoint;
 use super::notify::Pulse;
 use super::shards::{self, Ready, Running, ShardsError, StartFailure, Stopper};
 use odradek_background::{Background, StartError};
@@ -11,6 +12,7 @@ use odradek_ring::RingError;
 use odradek_settings::Settings;
 use odradek_shard::config::NodeConfig;
 use odradek_shard::memory::{MemorySplit, TooLittle};
+use odradek_shard::metrics::Metrics;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub enum BrokerError {
     Protocol { listener: String, protocol: String },
     #[error("{0}")]
     Memory(#[from] TooLittle),
+    #[error("odradek.metrics.listener: {address}: {error}; it takes a host and a free port, such as localhost:9404")]
+    Metrics { address: String, error: std::io::Error },
     #[error("listeners: cannot resolve {name}: {error}")]
     Resolve { name: String, error: std::io::Error },
     #[error("{0}")]
@@ -50,6 +54,8 @@ pub struct Broker {
     pub cluster_id: String,
     pub cores: Vec<Core>,
     pub ready: Vec<Ready>,
+    /// Open until the shards have stopped.
+    metrics: Option<Endpoint>,
     running: Running,
     background: Background,
     background_thread: JoinHandle<()>,
@@ -78,6 +84,11 @@ impl Broker {
                 "each shard keeps fewer segment files open than odradek.open.files.max says: the process may have no more (ulimit -n, LimitNOFILE=)"
             );
         }
+        let metrics = match settings.metrics_listener() {
+            Some(address) => Some(Endpoint::bind(address).map_err(|error| BrokerError::Metrics { address: address.to_owned(), error })?),
+            None => None,
+        };
+        config.metrics = metrics.is_some().then(|| Metrics::new(shards, config.log_dirs.len()));
         let config = Arc::new(config);
         // glommio panics without io_uring; the ring knows why there is none and what helps.
         odradek_ring::available(&shards::ring_config(&config))?;
@@ -88,6 +99,14 @@ impl Broker {
             false => Background::start(&probe_dir),
         };
         let (background, background_thread) = background.inspect_err(|_| data.not_used())?;
+        // Before the shards: how far their start is can be seen there.
+        let metrics = match metrics.map(|listener| Endpoint::start(listener, config.clone())).transpose() {
+            Ok(metrics) => metrics,
+            Err(error) => {
+                data.not_used();
+                return Err(BrokerError::Metrics { address: settings.metrics_listener().unwrap_or_default().to_owned(), error });
+            }
+        };
         let running = shards::start(&config, &data.cluster_id, &cores, &background)?;
         let ready = running.wait_ready().map_err(|StartFailure { error, closed }| {
             if closed {
@@ -98,8 +117,16 @@ impl Broker {
         if settings.pin() && machine::several_numa_nodes(&cores) {
             machine::warn_of_remote(cores.get(..usize::from(shards)).unwrap_or(&cores), &config.log_dirs);
         }
+        if let Some(metrics) = &metrics {
+            metrics.ready();
+        }
         let cluster_id = data.cluster_id.clone();
-        Ok(Self { config, cluster_id, cores, ready, running, background, background_thread, _data: data })
+        Ok(Self { config, cluster_id, cores, ready, metrics, running, background, background_thread, _data: data })
+    }
+
+    /// Where metrics are told.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|metrics| metrics.address)
     }
 
     /// Ends the broker from any thread.

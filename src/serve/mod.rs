@@ -7,6 +7,7 @@ pub mod kafka_tools;
 mod limits;
 pub mod machine;
 mod memory;
+mod metrics;
 mod notify;
 pub mod shards;
 mod signals;

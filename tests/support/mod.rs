@@ -6,6 +6,7 @@
 // Each test binary uses its own part of this file.
 #![allow(dead_code)]
 
+pub mod metrics;
 pub mod raw;
 pub mod records;
 
@@ -13,7 +14,7 @@ use odradek::serve::broker::Broker;
 use odradek_client::{ClientConfig, ClientError, Cluster, Connection};
 use odradek_settings::Settings;
 use odradek_wire::ErrorCode;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -157,6 +158,11 @@ impl TestBroker {
     /// Where clients bootstrap.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where metrics are told; with `odradek.metrics.listener` only.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.broker.as_ref().and_then(Broker::metrics_address).expect("odradek.metrics.listener is set")
     }
 
     pub fn dir(&self) -> &Path {

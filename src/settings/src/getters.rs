@@ -161,6 +161,11 @@ impl Settings {
         self.bytes_given("socket.request.max.bytes")
     }
 
+    /// `odradek.metrics.listener`; `None` when it is empty.
+    pub fn metrics_listener(&self) -> Option<&str> {
+        self.text("odradek.metrics.listener").filter(|address| !address.is_empty())
+    }
+
     /// `node.id`, else `broker.id`, else the default.
     pub fn node_id(&self) -> NodeId {
         let given = self.given("node.id").or(self.given("broker.id").filter(|text| *text != "-1"));

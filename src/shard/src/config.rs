@@ -1,6 +1,7 @@
 //! What a node's shards need to know from the settings, worked out once.
 
 use crate::memory::{MemorySplit, Part};
+use crate::metrics::Metrics;
 use odradek_base::{BrokerId, NodeId, ShardId};
 use odradek_settings::{Advertise, Settings};
 use std::net::SocketAddr;
@@ -36,6 +37,8 @@ pub struct NodeConfig {
     pub control_request_bytes_max: usize,
     /// How memory is split; what single bounds follow from.
     pub memory: MemorySplit,
+    /// Where the shards tell of themselves, when somebody wants to know.
+    pub metrics: Option<Metrics>,
     /// Bytes of requests that arrive or are worked on, all connections of a shard together.
     pub requests_bytes_max: usize,
     /// Bytes of answers that wait, all connections of a shard together.
@@ -75,6 +78,7 @@ impl NodeConfig {
             request_bytes_max: settings.socket_request_max_bytes().min(part(Part::Requests)),
             control_request_bytes_max: settings.request_control_max_bytes(),
             memory,
+            metrics: None,
             requests_bytes_max: part(Part::Requests),
             answers_bytes_max: part(Part::Answers),
             fetch_bytes_max: settings.fetch_max_bytes(),

@@ -30,6 +30,7 @@ mod log_dirs;
 mod mailbox;
 pub mod memory;
 pub mod messages;
+pub mod metrics;
 mod offline;
 mod partitions;
 mod produce;

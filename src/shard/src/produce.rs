@@ -231,6 +231,7 @@ pub fn append_local(
     let appended = partition
         .append(std::slice::from_ref(batch), leader_epoch, now, odradek_store::AppendOrigin::Client, durability)
         .map_err(|error| append_error_code(tp, &error))?;
+    shard.counters.produce(batch.bytes.len());
     let outcome = AppendOutcome::Appended {
         base_offset: appended.base_offset,
         log_append_time: appended.log_append_time.unwrap_or(Timestamp::NONE),

@@ -21,7 +21,7 @@ use odradek_groups::GroupsConfig;
 use odradek_ring::sync::Event;
 use odradek_ring::{ListenOptions, Ring};
 use odradek_settings::{Advertise, Settings};
-use odradek_store::{Partition, Store};
+use odradek_store::{Partition, RecoveryProgress, Store};
 use odradek_txn::TxnConfig;
 use odradek_wire::ErrorCode;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -47,6 +47,8 @@ pub struct Shard {
     /// Only on shard 0.
     pub controller: OnceCell<Controller>,
     pub counters: Counters,
+    /// How far the start of its store is.
+    pub recovery: Rc<RecoveryProgress>,
     pub stopping: Cell<bool>,
     pub background: Option<Background>,
     metadata_version: Cell<u64>,
@@ -71,6 +73,7 @@ impl Shard {
             waiting_appends: WaitingAppends::default(),
             controller: OnceCell::new(),
             counters: Counters::default(),
+            recovery: Rc::default(),
             stopping: Cell::new(false),
             background,
             metadata_version: Cell::new(0),

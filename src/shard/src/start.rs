@@ -7,6 +7,7 @@ use crate::controller::{self, CONTROLLER_SHARD, CommitError, Controller};
 use crate::mailbox::Mailbox;
 use crate::memory::Part;
 use crate::messages::{Call, Message, Publication};
+use crate::metrics;
 use crate::offline;
 use crate::shard::Shard;
 use crate::stop::StopSignal;
@@ -81,6 +82,9 @@ pub async fn run(ring: Ring, start: Start) {
     let Start { id, config, cluster_id, port, background, stop, on_event } = start;
     let shard = Shard::new(id, config, ring.clone(), Mailbox::new(port.attach(&ring)), background);
     ring.spawn(shard.clone().serve_mailbox());
+    if let Some(metrics) = shard.config.metrics.clone() {
+        ring.spawn(metrics::tell(shard.clone(), metrics));
+    }
     match begin(&shard, &cluster_id).await {
         Ok((recovery, listeners)) => {
             on_event(Event::Ready { shard: id, recovery, features: ring.features().to_string(), listeners });
@@ -269,6 +273,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         read_ahead_bytes: config.memory.bytes(Part::ReadAhead) as usize,
         cold_reads_bytes_max: config.memory.bytes(Part::ColdReads) as usize,
         cold_reads_live_percent: settings.cold_reads_percent(),
+        recovery: shard.recovery.clone(),
         disk_reserve_bytes: settings.disk_reserve_bytes(),
         ..StoreConfig::default()
     }

@@ -1,6 +1,7 @@
 //! Settings of a shard's store. Every bound has a name here.
 
 use crate::compaction::CompactionConfig;
+use crate::progress::RecoveryProgress;
 use futures_util::future::LocalBoxFuture;
 use odradek_base::{ShardId, TopicPartition};
 use odradek_log::LogConfig;
@@ -70,6 +71,8 @@ pub struct StoreConfig {
     /// Time between two rewrites of the state file, which bounds what an unclean start has to check.
     pub state_interval: Duration,
     pub compaction: CompactionConfig,
+    /// Told while the store opens.
+    pub recovery: Rc<RecoveryProgress>,
 }
 
 impl Default for StoreConfig {
@@ -95,6 +98,7 @@ impl Default for StoreConfig {
             disk_reserve_bytes: 0,
             state_interval: Duration::from_secs(60),
             compaction: CompactionConfig::default(),
+            recovery: Rc::default(),
         }
     }
 }

@@ -67,6 +67,7 @@ pub use odradek_log::partition::HighWatermarkRule;
 pub use odradek_log::{CleanupPolicy, LogConfig, TimestampType};
 pub use open::RecoveryReport;
 pub use partition::{AppendOrigin, Appended, CommitTicket, Durability, Partition, ReadData};
+pub use progress::RecoveryProgress;
 pub use relocate::{AlterLogDirError, FutureReplica};
 pub use state_file::is_state_file;
 pub use stats::StoreStats;

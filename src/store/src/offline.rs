@@ -66,6 +66,10 @@ impl Offline {
         self.closed.borrow().keys().copied().collect()
     }
 
+    pub fn closed_count(&self) -> usize {
+        self.closed.borrow().len()
+    }
+
     pub fn forget(&self, partition: TopicPartition) -> bool {
         let known = self.closed.borrow_mut().remove(&partition).is_some();
         self.changed.notify_all();

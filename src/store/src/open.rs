@@ -382,7 +382,7 @@ async fn open_partitions(
     let mut results = Vec::new();
     // A directory that this shard has not had before has nothing in its journal.
     let journaled = found.own.is_some();
-    let mut progress = Progress::new(shared.config.shard, "partitions", owned.len(), shared.ring.now());
+    let mut progress = Progress::new(shared.config.shard, "partitions", owned.len(), shared.ring.now(), &shared.config.recovery);
     let own: BTreeSet<TopicPartition> = found.own.iter().flat_map(|own| &own.partitions).map(|state| state.partition).collect();
     for spec in owned {
         let state = found.partitions.get(&spec.tp);

@@ -91,6 +91,11 @@ impl Partition {
         self.partition.path.log_dir()
     }
 
+    /// Place of that directory in `log.dirs`.
+    pub fn directory(&self) -> usize {
+        self.partition.path.directory()
+    }
+
     /// Begins to move the partition to another of `log.dirs`; returns at once. Appends and reads go on. A start after a crash goes on with it.
     pub fn move_to(&self, log_dir: &Path) -> Result<(), AlterLogDirError> {
         relocate::begin(&self.shared, &self.partition, log_dir)

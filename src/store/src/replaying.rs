@@ -78,7 +78,7 @@ pub(crate) async fn journal(
     replaying: &mut Replaying<'_>,
 ) -> Result<(), StoreError> {
     replaying.report.journal_blocks = plan.blocks.len();
-    let mut progress = Progress::new(shared.config.shard, "journal blocks", plan.blocks.len(), shared.ring.now());
+    let mut progress = Progress::new(shared.config.shard, "journal blocks", plan.blocks.len(), shared.ring.now(), &shared.config.recovery);
     for block in &plan.blocks {
         let bytes = journal_scan::read_block(&shared.ring, files, block).await?;
         let arena = Arc::new(shared.arenas.hold(bytes.len()));

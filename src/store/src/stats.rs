@@ -15,6 +15,7 @@ pub(crate) struct Counters {
     cold_read_bytes: Cell<u64>,
     index_read_bytes: Cell<u64>,
     corrupt_reads: Cell<u64>,
+    compactions: Cell<u64>,
     /// Damaged places that the log has already.
     corrupt_places: RefCell<BTreeSet<(PathBuf, u64)>>,
 }
@@ -50,6 +51,11 @@ impl Counters {
         add(&self.index_read_bytes, bytes);
     }
 
+    /// A compaction was finished.
+    pub fn compaction(&self) {
+        add(&self.compactions, 1);
+    }
+
     /// A read found damage. Returns whether it is the first one there.
     pub fn corrupt(&self, path: &Path, position: u64) -> bool {
         add(&self.corrupt_reads, 1);
@@ -67,7 +73,10 @@ impl Counters {
         stats.cold_read_bytes = self.cold_read_bytes.get();
         stats.index_read_bytes = self.index_read_bytes.get();
         stats.corrupt_reads = self.corrupt_reads.get();
-        stats.corrupt_places = self.corrupt_places.borrow().len();
+        let places = self.corrupt_places.borrow();
+        stats.corrupt_places = places.len();
+        stats.corrupt_partitions = places.iter().filter_map(|(path, _)| path.parent()).collect::<BTreeSet<_>>().len();
+        stats.compactions = self.compactions.get();
     }
 }
 
@@ -106,6 +115,13 @@ pub struct StoreStats {
     /// Reads that found a damaged batch, and the places where they did.
     pub corrupt_reads: u64,
     pub corrupt_places: usize,
+    /// Directories of partitions with such places.
+    pub corrupt_partitions: usize,
+    pub compactions: u64,
+    /// The journal failed: nothing is written until a restart.
+    pub journal_failed: bool,
+    /// The journal finds no room.
+    pub journal_full: bool,
 }
 
 impl StoreStats {

@@ -22,6 +22,8 @@ pub struct LogDir {
     pub path: PathBuf,
     /// Why its partitions are not served.
     pub offline: Option<String>,
+    /// It takes no records for lack of room.
+    pub full: bool,
 }
 
 /// The partitions of one shard. Clones are the same store.
@@ -80,11 +82,20 @@ impl Store {
         self.shared.offline.changed.listen()
     }
 
+    /// Partitions that this shard owns and could not open.
+    pub fn closed_count(&self) -> usize {
+        self.shared.offline.closed_count()
+    }
+
     /// The log directories and what this shard has in them.
     pub fn log_dirs(&self) -> Vec<LogDir> {
         let dirs = self.shared.config.log_dirs.iter().enumerate();
-        dirs.map(|(index, path)| LogDir { path: path.clone(), offline: self.shared.offline.reason(index).map(|reason| reason.to_string()) })
-            .collect()
+        dirs.map(|(index, path)| LogDir {
+            path: path.clone(),
+            offline: self.shared.offline.reason(index).map(|reason| reason.to_string()),
+            full: self.shared.room.is_full(index),
+        })
+        .collect()
     }
 
     /// Whether a partition could be moved to `path`.
@@ -139,6 +150,8 @@ impl Store {
             unflushed_bytes: self.shared.unflushed_bytes.get(),
             journal_used_bytes: self.shared.journal.used_bytes(),
             open_files: self.shared.files.len(),
+            journal_failed: self.shared.failed.borrow().is_some(),
+            journal_full: self.shared.room.is_journal_full(),
             ..StoreStats::default()
         };
         self.shared.counters.fill(&mut stats);

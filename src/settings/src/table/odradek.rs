@@ -29,6 +29,7 @@ pub(super) const ROWS: &[Setting] = &[
     Setting::new("odradek.log.level", String, "info", "What the process logs: a level, or a tracing filter such as `info,odradek_store=debug`.").rule(Rule::NonEmpty),
     Setting::null("odradek.memory.bytes", Long, "Bytes of memory for batches, requests and responses of all shards together, split as docs/MEMORY.md says; what partitions, groups and connections themselves take comes on top. Without it each part of a shard has its default, all together no more than half of the machine's (or container's) memory.")
         .between(16 * MIB, i64::MAX).high(),
+    Setting::new("odradek.metrics.listener", String, "", "host:port where GET /metrics tells the broker's metrics in the text format of Prometheus, and GET /ready whether it serves; localhost:9404 for instance. Empty opens nothing. There is no encryption and no login there."),
     Setting::new("odradek.open.files.max", Int, "4096", "Segment files that one shard keeps open; the least recently used is closed first.").between(16, 1 << 20).low(),
     Setting::new("odradek.pin", Boolean, "true", "Whether each shard is pinned to its CPU."),
     Setting::null("odradek.read.ahead.bytes", Int, "Bytes of cold data per shard that are read ahead and kept for consumers that read in order. Without it they are a part of odradek.memory.bytes. `odradek tune disk` measures it.").between(MIB, 1 << 30).low(),

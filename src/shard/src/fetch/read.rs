@@ -20,6 +20,7 @@ pub async fn read_all(shard: &Rc<Shard>, call: &ReadCall) -> Vec<ReadOutcome> {
         let outcome = read_one(shard, item, room, at_least_one, call.read_committed).await;
         let bytes = outcome.bytes();
         assembled.add(bytes);
+        shard.counters.fetch(bytes);
         room = room.saturating_sub(bytes);
         at_least_one &= bytes == 0;
         outcomes.push(outcome);

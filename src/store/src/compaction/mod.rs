@@ -129,7 +129,12 @@ pub(crate) async fn run(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, no
     partition.compaction.running.set(false);
     shared.stopped.notify_all();
     match result {
-        Ok(compacted) => Ok(compacted),
+        Ok(compacted) => {
+            if compacted.is_some() {
+                shared.counters.compaction();
+            }
+            Ok(compacted)
+        }
         Err(_) if partition.is_deleted() || shared.closing.get() => Ok(None),
         Err(error) => {
             if !error.is_full() {
