@@ -51,6 +51,12 @@ impl ByteGate {
     }
 }
 
+impl Passage {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Passage {
     fn drop(&mut self) {
         self.inner.bytes.set(self.inner.bytes.get() - self.bytes);

@@ -21,13 +21,49 @@ pub(crate) struct ColdReads {
     gate: ByteGate,
     /// No cold read begins before, while writes are live.
     rest_until: Cell<Option<Instant>>,
+    /// Bytes that were read and are being looked at.
+    looked_at: Cell<usize>,
 }
 
-/// A cold read that may run. It ends when this is dropped.
+/// A cold read that may run. It keeps its place among those under way until this is dropped, so that no more is read than is looked at.
 pub(crate) struct ColdRead<'a> {
     shared: &'a Shared,
     began: Instant,
-    _passage: Passage,
+    /// The device is done, and somebody looks at what was read.
+    looked_at: bool,
+    passage: Passage,
+}
+
+impl ColdRead<'_> {
+    /// Size of the buffer.
+    pub fn bytes(&self) -> usize {
+        self.passage.bytes()
+    }
+
+    /// The device is done.
+    pub fn finish(&mut self) {
+        self.rest();
+        self.looked_at = true;
+        let looked_at = &self.shared.cold_reads.looked_at;
+        looked_at.set(looked_at.get() + self.bytes());
+    }
+
+    fn rest(&self) {
+        let now = self.shared.ring.now();
+        let rest = rest_after(now - self.began, self.shared.config.cold_reads_live_percent);
+        self.shared.cold_reads.rest_until.set(Some(now + rest));
+    }
+}
+
+impl Drop for ColdRead<'_> {
+    fn drop(&mut self) {
+        if self.looked_at {
+            let looked_at = &self.shared.cold_reads.looked_at;
+            looked_at.set(looked_at.get() - self.bytes());
+        } else {
+            self.rest();
+        }
+    }
 }
 
 /// Whether the journal is being written.
@@ -36,9 +72,14 @@ pub(crate) fn writes_are_live(shared: &Shared) -> bool {
 }
 
 impl ColdReads {
-    /// Bytes that are being read.
+    /// Bytes that are being read or looked at.
     pub fn bytes(&self) -> usize {
         self.gate.bytes()
+    }
+
+    /// Bytes of those that were read: their buffers are lent.
+    pub fn looked_at_bytes(&self) -> usize {
+        self.looked_at.get()
     }
 
     /// Waits until `bytes` may be read.
@@ -54,15 +95,7 @@ impl ColdReads {
                 settled.await;
             }
         }
-        ColdRead { shared, began: shared.ring.now(), _passage: passage }
-    }
-}
-
-impl Drop for ColdRead<'_> {
-    fn drop(&mut self) {
-        let now = self.shared.ring.now();
-        let rest = rest_after(now - self.began, self.shared.config.cold_reads_live_percent);
-        self.shared.cold_reads.rest_until.set(Some(now + rest));
+        ColdRead { shared, began: shared.ring.now(), looked_at: false, passage }
     }
 }
 

@@ -4,7 +4,7 @@
 //! read may use the device is decided in [`crate::cold_reads`]. Beside live writes reads are shorter too, and what a read costs the shard's
 //! thread is done in slices.
 
-use crate::cold_reads::writes_are_live;
+use crate::cold_reads::{ColdRead, writes_are_live};
 use crate::error::{ReadError, StoreError};
 use crate::index_lookup;
 use crate::partition::ReadData;
@@ -213,8 +213,12 @@ fn sequential_bytes(shared: &Shared, place: Place) -> usize {
 
 /// Whether answers with cold data are copied: clients that do not read hold buffers beside those that are kept for readers.
 fn copies_cold(shared: &Shared) -> bool {
-    let pinned = shared.cold_buffers.lent_bytes().saturating_sub(shared.read_ahead.bytes());
-    pinned > shared.config.read_ahead_bytes / 4 + shared.config.cold_reads_bytes_max
+    lent_for_good(shared).saturating_sub(shared.read_ahead.bytes()) > shared.config.read_ahead_bytes / 4
+}
+
+/// Bytes of buffers that are kept for readers or held by answers.
+fn lent_for_good(shared: &Shared) -> usize {
+    shared.cold_buffers.lent_bytes().saturating_sub(shared.cold_reads.looked_at_bytes())
 }
 
 fn check_range(partition: &PartitionShared, from: Offset) -> Result<(), ReadError> {
@@ -332,7 +336,7 @@ async fn read_stretch_once(
         if source.position >= source.end {
             return Ok(None);
         }
-        let (bytes, pinned) = read_range(shared, partition, &source, want).await?;
+        let (bytes, reading) = read_range(shared, partition, &source, want).await?;
         if source.indexed && !begins_at_or_before(&bytes, source.segment, from) {
             // Followed, it would lead past what is wanted, or into the middle of a batch.
             tracing::warn!(file = %source.path.display(), position = source.position, "the offset index does not match its segment: it is read from its start");
@@ -350,10 +354,11 @@ async fn read_stretch_once(
                 first_offset: first_offset.min(from),
                 next_offset,
                 batches: batches.clone(),
-                pinned,
+                pinned: reading.bytes(),
                 used_up: Cell::new(false),
             };
-            shared.read_ahead.keep(chunk, end, generation, || shared.cold_buffers.lent_bytes());
+            drop((bytes, reading));
+            shared.read_ahead.keep(chunk, end, generation, || lent_for_good(shared));
             return Ok(Some(Stretch { batches, next_offset }));
         }
         // Not in this stretch: further on, or the batch is larger than what was read.
@@ -446,21 +451,25 @@ fn corrupt(path: &Path, position: u64, reason: &str) -> ReadError {
     ReadError::Corrupt { path: path.to_owned(), position, reason: reason.into() }
 }
 
-/// Bytes from `source.position` on, at least `want` unless the segment ends before, and the size of the buffer that they pin.
-async fn read_range(shared: &Shared, partition: &PartitionShared, source: &Source, want: usize) -> Result<(Bytes, usize), ReadError> {
+/// Bytes from `source.position` on, at least `want` unless the segment ends before.
+async fn read_range<'a>(
+    shared: &'a Shared,
+    partition: &PartitionShared,
+    source: &Source,
+    want: usize,
+) -> Result<(Bytes, ColdRead<'a>), ReadError> {
     let aligned = align_down(source.position);
     let skip = (source.position - aligned) as usize;
     let useful = (source.end - aligned).min((skip + want) as u64) as usize;
     let len = buffer::align_up(useful);
     let file = segment_files::open_log(shared, partition, &source.path).await.map_err(ReadError::Io)?;
-    let pinned = shared.cold_buffers.size_for(len);
-    let reading = shared.cold_reads.begin(shared, pinned).await;
+    let mut reading = shared.cold_reads.begin(shared, shared.cold_buffers.size_for(len)).await;
     let (result, buf) = file.read_at(shared.cold_buffers.take(len), aligned, len).await;
-    drop(reading);
+    reading.finish();
     let read = result.map_err(|error| ReadError::Io(StoreError::io("read", &source.path, error)))?;
     shared.counters.cold_read(read as u64);
     if read < useful {
         return Err(corrupt(&source.path, aligned + read as u64, "the file is shorter than its segment"));
     }
-    Ok((shared.cold_buffers.freeze(buf).slice(skip..useful), pinned))
+    Ok((shared.cold_buffers.freeze(buf).slice(skip..useful), reading))
 }

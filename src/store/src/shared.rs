@@ -351,6 +351,11 @@ impl Shared {
         (self.arenas.bytes() - self.writer.borrow().held_bytes().min(self.arenas.bytes())) as u64 + self.cache.place_bytes()
     }
 
+    /// Buffers with cold data that are kept for readers or held by answers, and free ones.
+    pub fn kept_cold_bytes(&self) -> usize {
+        (self.cold_buffers.lent_bytes() + self.cold_buffers.free_bytes()).saturating_sub(self.cold_reads.looked_at_bytes())
+    }
+
     /// What blocks take that are built or wait to be written.
     pub fn building_bytes(&self) -> u64 {
         let writer = self.writer.borrow();

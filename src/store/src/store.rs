@@ -143,7 +143,7 @@ impl Store {
             tail_bytes: self.shared.tail_bytes(),
             building_bytes: self.shared.building_bytes(),
             pinned_bytes: self.shared.pinned_bytes(),
-            read_ahead_bytes: (self.shared.cold_buffers.lent_bytes() + self.shared.cold_buffers.free_bytes()) as u64,
+            read_ahead_bytes: self.shared.kept_cold_bytes() as u64,
             cold_reading_bytes: self.shared.cold_reads.bytes() as u64,
             writing_bytes: self.shared.writing.bytes() as u64,
             compaction_bytes: self.shared.compaction.table.bytes() as u64,
