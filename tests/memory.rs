@@ -10,7 +10,9 @@ use odradek_client::admin::NewTopic;
 use odradek_client::{Cluster, Connection};
 use odradek_settings::Settings;
 use odradek_wire::api;
-use std::net::SocketAddr;
+use odradek_wire::messages::ProduceRequest;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,7 +25,8 @@ both_modes!(
     readers_that_never_read_and_big_batches,
     many_partitions_and_tiny_batches,
     cold_readers_beside_each_other,
-    requests_that_are_worked_on_are_counted,
+    large_requests_of_many,
+    producers_that_do_not_wait,
 );
 
 const MIB: u64 = 1 << 20;
@@ -130,6 +133,15 @@ fn readers_that_never_read_and_big_batches(mode: Mode) {
     // Whoever reads is served all the while.
     let answer = fetch_with(&mut cluster, "large", 0, 79, FetchOptions::default());
     assert_eq!((answer.error_code, answer.high_watermark), (0, 80));
+    // Those that take nothing do not keep more than the part has.
+    eventually("stalled clients make room", || {
+        let samples = scrape(broker.metrics_address());
+        let over = |shard: u16| {
+            let of = |name: &str| samples.sum(name, &[("part", "answers"), ("shard", &shard.to_string())]);
+            of("odradek_memory_used_bytes") > of("odradek_memory_limit_bytes")
+        };
+        (!(0..SHARDS).any(over)).then_some(())
+    });
     drop(mute);
     eventually("everything is given back", || {
         let samples = scrape(broker.metrics_address());
@@ -163,7 +175,7 @@ fn many_partitions_and_tiny_batches(mode: Mode) {
         }
         for (connection, _) in &mut connections {
             for _ in 0..10 {
-                let answers = produced(connection.receive::<odradek_wire::messages::ProduceRequest>().expect("an answer"));
+                let answers = produced(connection.receive::<ProduceRequest>().expect("an answer"));
                 assert!(answers.iter().all(|answer| answer.error_code == 0));
                 appended += answers.len();
             }
@@ -216,7 +228,7 @@ fn cold_readers_beside_each_other(mode: Mode) {
     assert!(last.sum("odradek_cold_read_bytes_total", &[]) > 16.0 * MIB as f64, "data was cold");
 }
 
-fn requests_that_are_worked_on_are_counted(mode: Mode) {
+fn large_requests_of_many(mode: Mode) {
     let broker = start(mode);
     let watch = Watch::start(broker.metrics_address());
     // Many large requests at once, whole and half, more than the part holds.
@@ -238,6 +250,64 @@ fn requests_that_are_worked_on_are_counted(mode: Mode) {
     });
     let last = watch.finish();
     assert!(last.sum("odradek_received_bytes_total", &[]) > 40.0 * MIB as f64);
+}
+
+fn producers_that_do_not_wait(mode: Mode) {
+    let broker = start(mode);
+    let mut cluster = broker.cluster();
+    create(&mut cluster, "fast", i32::from(SHARDS));
+    let records = batch(&[vec![b'x'; LARGE]]);
+    let watch = Watch::start(broker.metrics_address());
+    let (clients, requests) = (8, 30);
+    let mut connections: Vec<Connection> =
+        (0..clients).map(|client| broker.leader_connection("fast", client % i32::from(SHARDS))).collect();
+    std::thread::scope(|scope| {
+        for (connection, client) in connections.iter_mut().zip(0..) {
+            let ask = produce_request(-1, "fast", &[(client % i32::from(SHARDS), records.clone())]);
+            scope.spawn(move || {
+                for _ in 0..requests {
+                    connection.send(&ask, PRODUCE_NAMED).expect("sent");
+                }
+                for _ in 0..requests {
+                    let answer = produced(connection.receive::<ProduceRequest>().expect("an answer")).pop().expect("one");
+                    assert_eq!(answer.error_code, 0);
+                }
+            });
+        }
+    });
+    let last = watch.finish();
+    assert_eq!(last.sum("odradek_produced_batches_total", &[]), f64::from(clients * requests));
+}
+
+/// A fetch that waits for a minute, with many bytes behind its fields, which are tolerated and kept.
+fn long_fetch(bytes: usize) -> Vec<u8> {
+    let fields = [&(-1i32).to_be_bytes()[..], &60_000i32.to_be_bytes(), &1i32.to_be_bytes(), &1i32.to_be_bytes(), &[0], &[0; 4]].concat();
+    request(api::FETCH, 4, 1, &[&fields[..], &vec![0; bytes]].concat())
+}
+
+#[test]
+fn requests_that_wait_are_counted_and_give_way_to_others() {
+    let broker = start(Mode::Cores);
+    let shard = SocketAddr::from(([127, 0, 0, 1], broker.port + 10_000));
+    let labels = [("shard", "0"), ("part", "requests")];
+    let limit = scrape(broker.metrics_address()).sum("odradek_memory_limit_bytes", &labels);
+    let used = || scrape(broker.metrics_address()).sum("odradek_memory_used_bytes", &labels);
+    let bytes = 700_000;
+    let open = || TcpStream::connect(shard).expect("accepted");
+    // As many as the part holds, each with four times its size.
+    let count = (limit / (4.0 * bytes as f64)).ceil() as usize;
+    let mut waiting: Vec<TcpStream> = (0..count).map(|_| open()).collect();
+    for (at, stream) in waiting.iter_mut().enumerate() {
+        stream.write_all(&long_fetch(bytes)).expect("sent");
+        eventually("it is counted", || (used() >= (at + 1) as f64 * 4.0 * bytes as f64).then_some(()));
+    }
+    assert!(used() >= limit);
+    let mut other = open();
+    other.set_read_timeout(Some(support::PATIENCE)).expect("a time-out");
+    other.write_all(&request(api::API_VERSIONS, 0, 1, &vec![0; bytes])).expect("sent");
+    other.read_exact(&mut [0; 4]).expect("an answer: one that waited was ended for it");
+    drop(waiting);
+    eventually("everything is given back", || (used() == 0.0).then_some(()));
 }
 
 #[test]

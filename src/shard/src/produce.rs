@@ -189,6 +189,10 @@ async fn append_one(
         items.push(AppendItem { tp, leader_epoch: route.leader_epoch, batch, now });
         return Ok(None);
     }
+    if !shard.store().is_admitted() {
+        // Many may have been admitted together and were checked meanwhile.
+        shard.store().wait_admission().await;
+    }
     let (outcome, partition, ticket) = append_local(shard, tp, route.leader_epoch, &batch, now, acks).map_err(Refusal::code)?;
     let wait = ticket.map(|ticket| LocalWait { place, partition, ticket });
     Ok(Some((response_of(wanted.index, &outcome), wait)))
