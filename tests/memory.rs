@@ -302,11 +302,16 @@ fn requests_that_wait_are_counted_and_give_way_to_others() {
         eventually("it is counted", || (used() >= (at + 1) as f64 * 4.0 * bytes as f64).then_some(()));
     }
     assert!(used() >= limit);
-    let mut other = open();
+    // One that stops in the middle is the one that goes on; the next has to wait, and sees to it that there is room again.
+    let large = request(api::API_VERSIONS, 0, 1, &vec![0; bytes]);
+    let (mut half, mut other) = (open(), open());
+    half.write_all(&large[..bytes / 2]).expect("sent");
+    eventually("half a request is there", || (used() >= limit + (bytes / 2) as f64).then_some(()));
     other.set_read_timeout(Some(support::PATIENCE)).expect("a time-out");
-    other.write_all(&request(api::API_VERSIONS, 0, 1, &vec![0; bytes])).expect("sent");
-    other.read_exact(&mut [0; 4]).expect("an answer: one that waited was ended for it");
-    drop(waiting);
+    other.write_all(&large).expect("sent");
+    other.read_exact(&mut [0; 4]).expect("an answer");
+    eventually("one that waited was ended", || (used() <= limit).then_some(()));
+    drop((waiting, half));
     eventually("everything is given back", || (used() == 0.0).then_some(()));
 }
 
