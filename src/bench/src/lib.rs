@@ -58,6 +58,9 @@ enum Kind {
     Fetch(shortcuts::FetchArgs),
     /// Read what `produce` wrote and look for lost, doubled, reordered and damaged records
     Audit(shortcuts::AuditArgs),
+    /// Stops a broker that the harness started when the harness is gone
+    #[command(hide = true)]
+    Guard(targets::guard::GuardArgs),
 }
 
 /// Why a benchmark could not be run.
@@ -97,7 +100,9 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Kind::Produce(args) => shortcuts::produce(&args),
         Kind::Fetch(args) => shortcuts::fetch(&args),
         Kind::Audit(args) => shortcuts::audit(&args),
+        Kind::Guard(args) => targets::guard::run(&args),
     };
+    targets::guard::await_signalled_end();
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -1,6 +1,7 @@
 //! Brokers that the harness starts and stops itself.
 
 mod affinity;
+pub mod guard;
 mod kafka;
 mod odradek;
 mod started;
@@ -10,6 +11,7 @@ pub use started::Started;
 use crate::BenchError;
 use clap::Args;
 use odradek_client::ClientConfig;
+use started::Folder;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -101,26 +103,27 @@ impl StartArgs {
 
     /// Starts what has to be started; `None` for an address.
     pub fn start(&self, spec: &Spec) -> Result<Option<Started>, BenchError> {
-        let work = self.work_dir.clone().unwrap_or_else(|| self.cache());
-        let failed = |e: std::io::Error| BenchError::Broker(format!("{}: {e}", work.display()));
-        std::fs::create_dir_all(&work).map_err(failed)?;
-        let folder = tempfile::Builder::new().prefix("broker-").tempdir_in(&work).map_err(failed)?;
         let settings = self.settings()?;
-        let (command, port) = match spec {
+        let cores = self.broker_cores.as_deref().map(affinity::parse).transpose().map_err(BenchError::Arguments)?;
+        let folder = || Folder::within(self.work_dir.as_ref().unwrap_or(&self.cache()));
+        let (folder, (command, port)) = match spec {
             Spec::Address(_) => return Ok(None),
             Spec::Odradek { revision } => {
                 let binary = match revision {
                     None => std::env::current_exe()?,
                     Some(revision) => odradek::build(&self.cache(), revision)?,
                 };
-                odradek::command(&binary, folder.path(), settings)
+                let folder = folder()?;
+                let started = odradek::command(&binary, folder.path(), settings);
+                (folder, started)
             }
             Spec::Kafka { version, durable } => {
                 let jars = kafka::install(&self.cache(), version)?;
-                kafka::command(&jars, folder.path(), &self.kafka_heap, *durable, settings)?
+                let folder = folder()?;
+                let started = kafka::command(&jars, folder.path(), &self.kafka_heap, *durable, settings)?;
+                (folder, started)
             }
         };
-        let cores = self.broker_cores.as_deref().map(affinity::parse).transpose().map_err(BenchError::Arguments)?;
         Started::start(spec.name(), command, port, folder, cores.as_deref()).map(Some)
     }
 }

@@ -1,24 +1,47 @@
 //! A broker process that belongs to the harness.
 
 use super::affinity;
+use super::guard::{Guard, STOP_MAX, await_signalled_end};
 use crate::BenchError;
 use crate::process::Process;
 use odradek_client::{ClientConfig, Connection};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Time a broker has to answer, and to stop after it was asked to.
+/// Time a broker has to answer.
 const START_MAX: Duration = Duration::from_secs(180);
-const STOP_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Odradek's shards listen this much above its port, Kafka's controller one above.
 const SHARD_PORT_OFFSET: u16 = 10_000;
 const SHARDS_LOOKED_AT: u16 = 64;
 const LOG: &str = "broker.log";
+
+/// A folder for a broker, removed when this is dropped or the harness ends in any other way.
+pub struct Folder {
+    // Dropped in this order: the guard is dismissed when the folder is gone.
+    folder: TempDir,
+    guard: Guard,
+}
+
+impl Folder {
+    /// Makes one in `work`, which is made if it is not there.
+    pub fn within(work: &Path) -> Result<Self, BenchError> {
+        let failed = |e: std::io::Error| BenchError::Broker(format!("{}: {e}", work.display()));
+        std::fs::create_dir_all(work).map_err(failed)?;
+        let folder = tempfile::Builder::new().prefix("broker-").tempdir_in(work).map_err(failed)?;
+        let guard = Guard::over(folder.path())?;
+        Ok(Self { folder, guard })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
 
 /// A running broker. Stopped when dropped, and its folder removed.
 pub struct Started {
@@ -26,19 +49,21 @@ pub struct Started {
     pub process: Process,
     pub name: String,
     pub bootstrap: String,
-    _folder: TempDir,
+    folder: Folder,
 }
 
 impl Started {
     /// Starts it on these CPUs and waits until it answers.
-    pub fn start(name: String, mut command: Command, port: u16, folder: TempDir, cpus: Option<&[usize]>) -> Result<Self, BenchError> {
+    pub fn start(name: String, mut command: Command, port: u16, folder: Folder, cpus: Option<&[usize]>) -> Result<Self, BenchError> {
         let log = std::fs::File::create(folder.path().join(LOG))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // An interrupt from the terminal reaches the harness, which stops the broker in its own time.
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let begun = Instant::now();
-        let child = affinity::on(cpus, || command.spawn()).map_err(|e| BenchError::Broker(format!("{name} cannot be started: {e}")))?;
+        let child = affinity::on(cpus, || folder.guard.spawn(&mut command))
+            .map_err(|e| BenchError::Broker(format!("{name} cannot be started: {e}")))?;
         let bootstrap = format!("127.0.0.1:{port}");
         let process = Process::new(child.id(), Duration::ZERO);
-        let mut started = Self { child, process, name, bootstrap, _folder: folder };
+        let mut started = Self { child, process, name, bootstrap, folder };
         started.await_answer(begun)?;
         started.process = Process::new(started.child.id(), begun.elapsed());
         Ok(started)
@@ -60,7 +85,7 @@ impl Started {
     }
 
     fn log_tail(&self) -> String {
-        tail(&self._folder.path().join(LOG))
+        tail(&self.folder.path().join(LOG))
     }
 }
 
@@ -72,6 +97,7 @@ fn tail(path: &Path) -> String {
 
 impl Drop for Started {
     fn drop(&mut self) {
+        await_signalled_end();
         if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
             // It may have ended by itself.
             let _ = kill_process(pid, Signal::TERM);
@@ -108,9 +134,10 @@ mod tests {
 
     #[test]
     fn a_broker_that_ends_at_once_is_quoted() {
-        let folder = tempfile::tempdir().unwrap();
+        let work = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo the disk is full >&2; exit 3"]);
+        let folder = Folder::within(work.path()).unwrap();
         let error = Started::start("sh".into(), command, free_port(), folder, None).err().expect("it ended").to_string();
         assert!(error.contains("the disk is full") && error.contains('3'), "{error}");
     }

@@ -1,0 +1,85 @@
+//! `odradek bench` as a process: what it starts ends with it.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings of a broker that shares the cores with other tests.
+const SMALL: [&str; 6] = [
+    "odradek.shards=1",
+    "odradek.pin=false",
+    "odradek.spin.us=0",
+    "odradek.journal.bytes=33554432",
+    "odradek.journal.files=2",
+    "offsets.topic.num.partitions=4",
+];
+
+fn bench(work: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+    command.arg("bench").args(arguments).arg("--cache").arg(work);
+    for setting in SMALL {
+        command.args(["--broker-set", setting]);
+    }
+    command
+}
+
+/// A scenario that would run for an hour, in its measured part, with a broker of its own.
+fn endless(work: &Path) -> Child {
+    let file = work.join("endless.toml");
+    std::fs::write(&file, "name = 'endless'\nwarm_up_s = 0\nduration_s = 3600\nrate.requests_per_s = 20\n[producers]\n").expect("written");
+    let file = file.to_str().expect("a path");
+    let mut child = bench(work, &["run", file, "--start", "odradek"]).stderr(Stdio::piped()).spawn().expect("started");
+    let mut progress = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("records/s") {
+        line.clear();
+        assert!(progress.read_line(&mut line).expect("readable") > 0, "it ended before it measured");
+    }
+    // What it says later must find a reader.
+    std::thread::spawn(move || std::io::copy(&mut progress, &mut std::io::sink()));
+    child
+}
+
+/// Processes whose arguments name this folder.
+fn processes_of(work: &Path) -> Vec<String> {
+    let name = work.to_str().expect("a path");
+    let commands = std::fs::read_dir("/proc").expect("proc").flatten().map(|p| std::fs::read(p.path().join("cmdline")).unwrap_or_default());
+    commands.map(|c| String::from_utf8_lossy(&c).replace('\0', " ")).filter(|c| c.contains(name)).collect()
+}
+
+fn folders_in(work: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(work).expect("readable").map(|e| e.expect("an entry").file_name().into_string().expect("a name"));
+    names.filter(|n| n.starts_with("broker-")).collect()
+}
+
+fn await_nothing_of(work: &Path) {
+    let asked = Instant::now();
+    while !processes_of(work).is_empty() || !folders_in(work).is_empty() {
+        assert!(asked.elapsed() < PATIENCE, "left: {:?} {:?}", processes_of(work), folders_in(work));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_was_started_ends_with_the_harness() {
+    // Told to stop; as a panic ends a release build; killed.
+    for signal in [Signal::TERM, Signal::INT, Signal::ABORT, Signal::KILL] {
+        let work = TempDir::new().expect("a folder");
+        let mut harness = endless(work.path());
+        assert_eq!((processes_of(work.path()).len(), folders_in(work.path()).len()), (3, 1), "harness, guard, broker and its folder");
+        kill_process(Pid::from_child(&harness), signal).expect("it runs");
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(harness.wait().expect("ended").signal(), Some(signal.as_raw()));
+        if signal == Signal::TERM || signal == Signal::INT {
+            // It waited for them.
+            assert_eq!((processes_of(work.path()), folders_in(work.path())), (vec![], vec![]));
+        }
+        await_nothing_of(work.path());
+    }
+}
