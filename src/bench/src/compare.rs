@@ -1,6 +1,7 @@
 //! `bench compare` and `bench regress`: several targets in interleaved rounds of one run, or saved runs of one machine.
 
 use crate::measure::RunResult;
+use crate::properties::{ClientProperties, PropertyArgs};
 use crate::report::text;
 use crate::run::{Subject, measure};
 use crate::run_command::save;
@@ -9,7 +10,6 @@ use crate::stats::{self, Comparison, Verdict};
 use crate::targets::{Spec, StartArgs, Started};
 use crate::{BenchError, pin};
 use clap::Args;
-use odradek_client::ClientConfig;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,8 @@ pub struct RoundArgs {
     warm_up_rounds: u32,
     #[command(flatten)]
     how: StartArgs,
+    #[command(flatten)]
+    properties: PropertyArgs,
     /// Pin the load thread to this core.
     #[arg(long)]
     pin_core: Option<usize>,
@@ -134,7 +136,9 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
     let Some(file) = &args.scenario else {
         return Err(BenchError::Arguments("--scenario FILE says what to run; benches/scenarios has some".to_owned()));
     };
-    let scenario = Scenario::load(file)?;
+    let mut scenario = Scenario::load(file)?;
+    let properties = args.properties.read()?;
+    properties.apply(&mut scenario)?;
     // All of them run all the time, so that each round finds them as warm as the last; those that are not measured have nothing to do.
     let started = specs.iter().map(|spec| args.how.start(spec)).collect::<Result<Vec<_>, _>>()?;
     pin(args.pin_core)?;
@@ -144,7 +148,7 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
         let counts = round >= args.warm_up_rounds;
         for turn in 0..specs.len() {
             let side = (turn + round as usize) % specs.len();
-            let result = one(&scenario, &specs[side], started[side].as_ref())?;
+            let result = one(&scenario, &specs[side], started[side].as_ref(), &properties)?;
             clean &= result.is_clean();
             let label = if counts { format!("round {}", round - args.warm_up_rounds + 1) } else { "warm-up round".to_owned() };
             eprintln!("{label}, {}: {}", result.target, headline(&result));
@@ -165,13 +169,13 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
     Ok((clean, rows))
 }
 
-fn one(scenario: &Scenario, spec: &Spec, started: Option<&Started>) -> Result<RunResult, BenchError> {
+fn one(scenario: &Scenario, spec: &Spec, started: Option<&Started>, properties: &ClientProperties) -> Result<RunResult, BenchError> {
     let address = match spec {
         Spec::Address(address) => address.as_str(),
         _ => "",
     };
     let bootstrap = started.map_or(address, |s| s.bootstrap.as_str());
-    let subject = Subject { name: spec.name(), config: ClientConfig::new(bootstrap)?, process: started.map(|s| &s.process) };
+    let subject = Subject { name: spec.name(), config: properties.connect(bootstrap)?, process: started.map(|s| &s.process) };
     Ok(measure(scenario, &subject, None, &mut |_, _| ())?.result)
 }
 

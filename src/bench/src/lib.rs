@@ -17,6 +17,7 @@ mod load;
 pub mod measure;
 mod payload;
 mod process;
+mod properties;
 mod report;
 pub mod run;
 mod run_command;

@@ -1,27 +1,29 @@
 //! `bench run`: a scenario file against a running cluster.
 
+use crate::properties::{ClientProperties, PropertyArgs};
 use crate::report::{hdr, html, text};
 use crate::run::{Measured, Subject, measure};
 use crate::scenario::Scenario;
 use crate::targets::{Spec, StartArgs};
 use crate::{BenchError, limits, pin};
 use clap::Args;
-use odradek_client::ClientConfig;
 use std::path::PathBuf;
+
+/// How brokers are reached.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// Brokers to start from, host:port, separated by commas. Without it bootstrap.servers of the properties, or localhost:9092.
+    #[arg(long, short = 'b', alias = "bootstrap-server", env = "ODRADEK_BOOTSTRAP", value_name = "HOST:PORT")]
+    pub bootstrap: Option<String>,
+    #[command(flatten)]
+    pub properties: PropertyArgs,
+}
 
 /// Who is measured.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
-    /// Brokers to start from, host:port, separated by commas.
-    #[arg(
-        long,
-        short = 'b',
-        alias = "bootstrap-server",
-        env = "ODRADEK_BOOTSTRAP",
-        default_value = "localhost:9092",
-        value_name = "HOST:PORT"
-    )]
-    pub bootstrap: String,
+    #[command(flatten)]
+    pub client: ClientArgs,
     /// Start this broker, measure it and stop it: odradek, odradek@REVISION, kafka[@VERSION].
     #[arg(long, value_name = "TARGET")]
     pub start: Option<String>,
@@ -36,9 +38,9 @@ pub struct TargetArgs {
 }
 
 impl TargetArgs {
-    fn spec(&self) -> Result<Spec, BenchError> {
+    fn spec(&self, properties: &ClientProperties) -> Result<Spec, BenchError> {
         match &self.start {
-            None => Ok(Spec::Address(self.bootstrap.clone())),
+            None => Ok(Spec::Address(properties.bootstrap(self.client.bootstrap.as_deref()))),
             Some(text) => match Spec::parse(&format!("{text}{}", if self.durable { "+durable" } else { "" }))? {
                 Spec::Address(address) => Err(BenchError::Arguments(format!("--start {address}: to measure what runs, use --bootstrap"))),
                 spec => Ok(spec),
@@ -84,14 +86,17 @@ pub fn run(args: &RunArgs) -> Result<bool, BenchError> {
 
 /// Runs, shows and saves.
 pub fn run_scenario(scenario: &Scenario, target: &TargetArgs, topic: Option<&str>, output: &OutputArgs) -> Result<bool, BenchError> {
-    let spec = target.spec()?;
+    let properties = target.client.properties.read()?;
+    let mut scenario = scenario.clone();
+    properties.apply(&mut scenario)?;
+    let spec = target.spec(&properties)?;
     let started = target.how.start(&spec)?;
     // Only now: a broker inherits the CPUs of the thread that starts it.
     pin(target.pin_core)?;
-    let bootstrap = started.as_ref().map_or(&target.bootstrap, |s| &s.bootstrap);
+    let bootstrap = started.as_ref().map_or_else(|| spec.name(), |s| s.bootstrap.clone());
     let process = started.as_ref().map(|s| &s.process);
-    let subject = Subject { name: spec.name(), config: ClientConfig::new(bootstrap)?, process };
-    let mut measured = measure(scenario, &subject, topic, &mut |second, offered| {
+    let subject = Subject { name: spec.name(), config: properties.connect(&bootstrap)?, process };
+    let mut measured = measure(&scenario, &subject, topic, &mut |second, offered| {
         if !output.quiet {
             eprintln!("{}", text::progress(second, offered));
         }

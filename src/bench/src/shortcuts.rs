@@ -3,11 +3,10 @@
 use crate::BenchError;
 use crate::load::Engine;
 use crate::report::text;
-use crate::run_command::{self, OutputArgs, TargetArgs};
+use crate::run_command::{self, ClientArgs, OutputArgs, TargetArgs};
 use crate::scenario::{CatchUp, Consumers, Producers, Rate, Record, Scenario, Size};
 use crate::target::Topics;
 use clap::Args;
-use odradek_client::ClientConfig;
 
 /// Topics of a shortcut.
 #[derive(Debug, Clone, Args)]
@@ -140,9 +139,8 @@ pub fn fetch(args: &FetchArgs) -> Result<bool, BenchError> {
 
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
-    /// Brokers to start from, host:port, separated by commas.
-    #[arg(long, short = 'b', alias = "bootstrap-server", env = "ODRADEK_BOOTSTRAP", default_value = "localhost:9092")]
-    bootstrap: String,
+    #[command(flatten)]
+    client: ClientArgs,
     #[command(flatten)]
     topics: TopicArgs,
     #[arg(long)]
@@ -150,14 +148,17 @@ pub struct AuditArgs {
 }
 
 pub fn audit(args: &AuditArgs) -> Result<bool, BenchError> {
-    let scenario = Scenario { catch_up: Some(CatchUp::default()), ..base("audit", &args.topics, 0.0, 1.0) };
+    let mut scenario = Scenario { catch_up: Some(CatchUp::default()), ..base("audit", &args.topics, 0.0, 1.0) };
+    let properties = args.client.properties.read()?;
+    properties.apply(&mut scenario)?;
+    let bootstrap = properties.bootstrap(args.client.bootstrap.as_deref());
     let topics = Topics {
         name: args.topics.topic.clone(),
         count: args.topics.topics,
         partitions: args.topics.partitions,
         replication_factor: args.topics.replication_factor,
     };
-    let (mut cluster, partitions) = topics.open(ClientConfig::new(&args.bootstrap)?)?;
+    let (mut cluster, partitions) = topics.open(properties.connect(&bootstrap)?)?;
     let mut engine = Engine::prepare(&scenario, &mut cluster, &partitions)?;
     let found = engine.audit_all(&mut cluster, &partitions)?;
     if args.json {

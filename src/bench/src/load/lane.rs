@@ -39,6 +39,7 @@ pub struct Planned {
 pub struct Encoder {
     pub run: u64,
     pub version: i16,
+    pub client_id: String,
     pub acks: Acks,
     pub codec: Codec,
     /// [`FILLER_BYTES`] and the largest value more.
@@ -161,7 +162,7 @@ impl Lane {
             .with_topic_id(if named { Uuid::nil() } else { self.topic_id })
             .with_partition_data(vec![PartitionProduceData::default().with_index(self.partition).with_records(Some(batch.clone()))]);
         let request = ProduceRequest::default().with_acks(encoder.acks.code()).with_timeout_ms(30_000).with_topic_data(vec![topic]);
-        encode_request(api::PRODUCE, encoder.version, 0, Some("odradek-bench"), &request)
+        encode_request(api::PRODUCE, encoder.version, 0, Some(&encoder.client_id), &request)
             .map_err(|e| BenchError::Arguments(format!("a Produce request of the scenario: {e}")))
     }
 
@@ -230,7 +231,16 @@ mod tests {
     use odradek_wire::batch::{BatchView, total_bytes};
 
     fn encoder(codec: Codec, uniform: Option<(usize, usize)>) -> Encoder {
-        Encoder { run: 9, version: 9, acks: Acks::All, codec, filler: filler(9, 500, 1.0, None).unwrap(), uniform, scratch: Vec::new() }
+        Encoder {
+            run: 9,
+            version: 9,
+            client_id: "me".into(),
+            acks: Acks::All,
+            codec,
+            filler: filler(9, 500, 1.0, None).unwrap(),
+            uniform,
+            scratch: Vec::new(),
+        }
     }
 
     /// The stamps of a request's batch, checked.

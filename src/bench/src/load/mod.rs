@@ -264,7 +264,7 @@ impl Engine {
             // Those that read in a loop have done their part when only the rest is read.
             let over = reader.mode == Mode::Loop && !matches!(until, Until::Time(_));
             if reader.outstanding.is_none() && !reader.is_done() && !over {
-                reader.send()?;
+                reader.send(&self.encoder.client_id)?;
                 self.reactor.update(&mut reader.link, READER | index as u64)?;
                 did = true;
             }

@@ -43,6 +43,7 @@ impl Engine {
             encoder: Encoder {
                 run,
                 version: 0,
+                client_id: cluster.config().client_id.clone(),
                 acks: producers.acks(),
                 codec: producers.codec(),
                 filler: lane::filler(run, sizes.max(), scenario.record.random_ratio, scenario.record.payload_file.as_deref())?,

@@ -107,7 +107,7 @@ impl Reader {
     }
 
     /// Sends the next fetch.
-    pub fn send(&mut self) -> Result<(), BenchError> {
+    pub fn send(&mut self, client_id: &str) -> Result<(), BenchError> {
         let mut topics: Vec<FetchTopic> = Vec::new();
         let mut at: HashMap<(Uuid, &str), usize> = HashMap::new();
         let by_id = self.version >= TOPIC_ID_VERSION;
@@ -139,7 +139,7 @@ impl Reader {
             .with_session_id(self.session_id)
             .with_session_epoch(self.session_epoch)
             .with_topics(topics);
-        let frame = encode_request(api::FETCH, self.version, 0, Some("odradek-bench"), &request)
+        let frame = encode_request(api::FETCH, self.version, 0, Some(client_id), &request)
             .map_err(|e| BenchError::Arguments(format!("a Fetch request of the scenario: {e}")))?;
         self.outstanding = Some(self.free_since);
         self.link.send(&frame)
