@@ -83,3 +83,32 @@ fn what_was_started_ends_with_the_harness() {
         await_nothing_of(work.path());
     }
 }
+
+fn run(work: &Path, scenario: &str, more: &[&str]) -> (std::process::Output, serde_json::Value) {
+    let file = work.join("scenario.toml");
+    std::fs::write(&file, scenario).expect("written");
+    let arguments = [&["run", file.to_str().expect("a path"), "--start", "odradek", "--json"], more].concat();
+    let output = bench(work, &arguments).output().expect("it runs");
+    let result = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output, result)
+}
+
+#[test]
+fn members_of_groups_share_partitions_and_lose_nothing_when_they_come_and_go() {
+    let work = TempDir::new().expect("a folder");
+    let scenario = "name = 'members'\npartitions = 6\nwarm_up_s = 0.2\nduration_s = 2\nrate.records_per_s = 2000\nrecord.size = 100\n\
+        [producers]\ncount = 2\nbatch_bytes = 1000\n\
+        [consumers]\ngroups = 2\ncount = 3\ngroup = true\nheartbeat_ms = 50\ncommit_interval_ms = 100\nrebalance_every_s = 0.3\n";
+    let (output, result) = run(work.path(), scenario, &["--broker-set", "group.initial.rebalance.delay.ms=0"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(result["audit"]["lost"], 0);
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    // Each of the groups has seen each record.
+    let produced = result["steps"][0]["produce"]["count"].as_u64().expect("a count") + number(&result["warm_up"]["produce"]["count"]);
+    assert_eq!(number(&result["audit"]["records"]), 2 * produced);
+    for group in result["groups"].as_array().expect("groups") {
+        assert_eq!((number(&group["members"]), number(&group["uncommitted_partitions"])), (3, 0));
+        assert!(number(&group["generations"]) >= 3 && number(&group["commits"]) >= 10, "{group}");
+    }
+    assert_eq!(result["groups"].as_array().expect("groups").len(), 2);
+}

@@ -302,6 +302,7 @@ mod tests {
             generator: GeneratorUse::default(),
             broker: Some(broker),
             audit: AuditResult::default(),
+            groups: Vec::new(),
             limits: Vec::new(),
         }
     }

@@ -97,6 +97,7 @@ pub fn measure(
         generator,
         broker,
         audit,
+        groups: std::mem::take(&mut engine.group_results),
         limits: Vec::new(),
     };
     Ok(Measured { result, recorder })

@@ -3,17 +3,20 @@
 //! In open loop every record has a moment at which it is meant to be sent, whether or not the broker keeps up, and latency counts from
 //! that moment (no coordinated omission). A lost connection ends the run: a benchmark that reconnects measures something else.
 
+mod group;
 mod lane;
 mod pace;
 mod prepare;
 mod reader;
+mod seats;
 mod writer;
 
 pub use pace::Pace;
 
 use crate::BenchError;
 use crate::connections::{Link, Reactor};
-use crate::measure::{GeneratorUse, Recorder, Second};
+use crate::measure::{GeneratorUse, GroupResult, Recorder, Second};
+use group::{Group, Seat};
 use hdrhistogram::Histogram;
 use lane::{Encoder, Lane};
 use pace::Draw;
@@ -44,6 +47,10 @@ pub enum Until {
     Quiet(u64),
     /// When tail consumers and [`Mode::Once`] readers reached the ends of their positions, or at this moment.
     Read(u64),
+    /// When every member of every group has its partitions, or at this moment.
+    Seated(u64),
+    /// When all members have left, or at this moment.
+    Left(u64),
 }
 
 /// Connections, batches and measurements of a run.
@@ -55,6 +62,9 @@ pub struct Engine {
     lanes: Vec<Lane>,
     writers: Vec<Writer>,
     readers: Vec<Reader>,
+    seats: Vec<Seat>,
+    groups: Vec<Group>,
+    pub group_results: Vec<GroupResult>,
     _idle: Vec<Link>,
     /// Writer and lane of each partition, topic after topic.
     by_partition: Vec<Vec<(usize, usize)>>,
@@ -89,6 +99,7 @@ impl Engine {
         for reader in &mut self.readers {
             reader.free_since = 0;
         }
+        self.groups.iter().for_each(Group::begin);
     }
 
     /// From here on the generator's own use counts.
@@ -121,6 +132,7 @@ impl Engine {
             for index in 0..self.writers.len() {
                 did |= self.pump(index, pace)?;
             }
+            self.attend()?;
             did |= self.fetch(until)?;
             let before = self.now();
             let sleep = self.sleep(pace, until, before);
@@ -160,8 +172,10 @@ impl Engine {
             Until::Quiet(end) => now >= end || self.waiting == 0 && answered(),
             Until::Read(end) => {
                 let read = |r: &Reader| r.mode == Mode::Loop || r.positions.iter().all(|p| p.offset >= p.end);
-                now >= end || self.readers.iter().all(read)
+                now >= end || self.readers.iter().all(read) && self.all_seated()
             }
+            Until::Seated(end) => now >= end || self.all_seated(),
+            Until::Left(end) => now >= end || self.groups.iter().all(Group::is_over),
         }
     }
 
@@ -263,7 +277,8 @@ impl Engine {
         for (index, reader) in self.readers.iter_mut().enumerate() {
             // Those that read in a loop have done their part when only the rest is read.
             let over = reader.mode == Mode::Loop && !matches!(until, Until::Time(_));
-            if reader.outstanding.is_none() && !reader.is_done() && !over {
+            let idle = reader.outstanding.is_none() && !reader.positions.is_empty();
+            if idle && !reader.is_done() && !over {
                 reader.send(&self.encoder.client_id)?;
                 self.reactor.update(&mut reader.link, READER | index as u64)?;
                 did = true;
@@ -295,7 +310,7 @@ impl Engine {
     /// Nanoseconds to sleep.
     fn sleep(&self, pace: Pace, until: Until, now: u64) -> u64 {
         let mut next = now + TICK_NS;
-        if let Until::Time(end) | Until::Quiet(end) | Until::Read(end) = until {
+        if let Until::Time(end) | Until::Quiet(end) | Until::Read(end) | Until::Seated(end) | Until::Left(end) = until {
             next = next.min(end);
         }
         if pace.interval().is_some() {

@@ -53,6 +53,9 @@ impl Engine {
             lanes: Vec::new(),
             writers: Vec::new(),
             readers: Vec::new(),
+            seats: Vec::new(),
+            groups: Vec::new(),
+            group_results: Vec::new(),
             _idle: Vec::new(),
             by_partition: vec![Vec::new(); partitions.len()],
             partitions_per_topic: scenario.partitions as usize,
@@ -141,11 +144,16 @@ impl Engine {
         partitions: &[TargetPartition],
         starts: &Offsets,
     ) -> Result<(), BenchError> {
-        if let Some(Consumers { groups, count, max_wait_ms, min_bytes, max_bytes, partition_max_bytes }) = scenario.consumers.clone() {
+        if let Some(consumers) = &scenario.consumers {
+            let &Consumers { groups, count, max_wait_ms, min_bytes, max_bytes, partition_max_bytes, .. } = consumers;
             let options = FetchOptions { max_wait_ms, min_bytes, max_bytes, partition_max_bytes };
             for group in 0..groups {
-                self.add_readers(cluster, partitions, starts, Mode::Tail, group, count, true, options)?;
+                match consumers.group {
+                    true => self.add_group(scenario, consumers, cluster, partitions, starts, group, options)?,
+                    false => self.add_readers(cluster, partitions, starts, Mode::Tail, group, count, true, options)?,
+                }
             }
+            self.seat()?;
         }
         if let Some(c) = scenario.catch_up.clone() {
             let CatchUp { count, share, max_wait_ms, min_bytes, max_bytes, partition_max_bytes, .. } = c;
@@ -186,13 +194,13 @@ impl Engine {
                 .filter(|(i, _)| !share || i % siblings == rank)
                 .map(|(_, p)| {
                     let from = from.get(&p.key()).copied().unwrap_or(0);
-                    Position::new(&p.topic, p.topic_id, p.partition, from, 0)
+                    Position::new(p, from, 0)
                 })
                 .collect();
             if positions.is_empty() {
                 continue;
             }
-            let mut reader = Reader::new(open(cluster, leader)?, group, mode, positions, version, options);
+            let mut reader = Reader::new(open(cluster, leader)?, leader, group, mode, positions, version, options);
             reader.free_since = self.now();
             self.reactor.add(&reader.link, READER | self.readers.len() as u64)?;
             self.readers.push(reader);
@@ -222,6 +230,7 @@ impl Engine {
             let options = FetchOptions { max_wait_ms: 100, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 4 << 20 };
             self.add_readers(cluster, partitions, starts, Mode::Once, 0, 1, true, options)?;
         }
+        self.settle_groups()?;
         for reader in &mut self.readers {
             for position in &mut reader.positions {
                 position.end = ends.get(&(position.topic.clone(), position.partition)).copied().unwrap_or(0);
@@ -229,6 +238,7 @@ impl Engine {
         }
         let deadline = self.now() + READ_MAX_NS;
         self.drive(Pace::Silent, Until::Read(deadline), &mut |_| ())?;
+        self.leave_groups()?;
         Ok(self.findings())
     }
 
@@ -292,7 +302,7 @@ impl Engine {
     }
 }
 
-fn leaders(partitions: &[TargetPartition]) -> Vec<i32> {
+pub fn leaders(partitions: &[TargetPartition]) -> Vec<i32> {
     let mut leaders: Vec<i32> = partitions.iter().map(|p| p.leader).collect();
     leaders.sort_unstable();
     leaders.dedup();
@@ -300,7 +310,7 @@ fn leaders(partitions: &[TargetPartition]) -> Vec<i32> {
 }
 
 /// The highest version that all leaders serve.
-fn version<R: Request>(cluster: &mut Cluster, partitions: &[TargetPartition]) -> Result<i16, BenchError> {
+pub fn version<R: Request>(cluster: &mut Cluster, partitions: &[TargetPartition]) -> Result<i16, BenchError> {
     let cap = if partitions.iter().any(|p| p.topic_id.is_nil()) { TOPIC_ID_VERSION - 1 } else { i16::MAX };
     let mut version = i16::MAX;
     for leader in leaders(partitions) {
@@ -309,7 +319,7 @@ fn version<R: Request>(cluster: &mut Cluster, partitions: &[TargetPartition]) ->
     Ok(version)
 }
 
-fn open(cluster: &Cluster, leader: i32) -> Result<Link, BenchError> {
+pub fn open(cluster: &Cluster, leader: i32) -> Result<Link, BenchError> {
     let broker =
         cluster.broker(leader).ok_or_else(|| BenchError::Arguments(format!("the metadata names no address of broker {leader}")))?;
     Link::open(&broker.host, broker.port)

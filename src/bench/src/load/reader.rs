@@ -5,6 +5,7 @@ use crate::BenchError;
 use crate::audit::PartitionAudit;
 use crate::connections::Link;
 use crate::measure::{Kind, Recorder};
+use crate::target::TargetPartition;
 use bytes::Bytes;
 use odradek_client::{code_name, topic_name};
 use odradek_wire::ErrorCode;
@@ -42,8 +43,13 @@ pub struct Position {
     pub topic: String,
     pub topic_id: Uuid,
     pub partition: i32,
+    pub leader: i32,
     pub from: i64,
     pub offset: i64,
+    /// Up to here the audit knows what is there: a new member of a group may begin before it.
+    seen: i64,
+    /// Records that a member of a group got although another one had them before.
+    pub redelivered: u64,
     /// [`Mode::Once`]: where to stop.
     pub end: i64,
     /// [`Mode::Loop`]: read through once.
@@ -52,14 +58,32 @@ pub struct Position {
 }
 
 impl Position {
-    pub fn new(topic: &str, topic_id: Uuid, partition: i32, from: i64, end: i64) -> Self {
-        let audit = PartitionAudit::default();
-        Self { topic: topic.to_owned(), topic_id, partition, from, offset: from, end, read_once: false, audit }
+    pub fn new(target: &TargetPartition, from: i64, end: i64) -> Self {
+        Self {
+            topic: target.topic.clone(),
+            topic_id: target.topic_id,
+            partition: target.partition,
+            leader: target.leader,
+            from,
+            offset: from,
+            seen: from,
+            redelivered: 0,
+            end,
+            read_once: false,
+            audit: PartitionAudit::default(),
+        }
+    }
+
+    /// Goes on from a group's committed offset.
+    pub fn resume(&mut self, committed: Option<i64>) {
+        self.offset = committed.unwrap_or(self.from);
     }
 }
 
 pub struct Reader {
     pub link: Link,
+    /// The broker at the other end.
+    pub leader: i32,
     /// Group of tail consumers; each group has to see everything.
     pub group: usize,
     pub mode: Mode,
@@ -72,6 +96,8 @@ pub struct Reader {
     session_id: i32,
     session_epoch: i32,
     moved: Vec<usize>,
+    /// The outstanding fetch is for positions that this reader no longer has.
+    stale: bool,
     /// When the outstanding fetch could first be sent.
     pub outstanding: Option<u64>,
     /// When the connection was last free to fetch.
@@ -79,26 +105,51 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(link: Link, group: usize, mode: Mode, positions: Vec<Position>, version: i16, options: FetchOptions) -> Self {
-        let key = |p: &Position| {
-            if version >= TOPIC_ID_VERSION { (p.topic_id, String::new(), p.partition) } else { (Uuid::nil(), p.topic.clone(), p.partition) }
-        };
-        let index = positions.iter().enumerate().map(|(i, p)| (key(p), i)).collect();
-        let moved = (0..positions.len()).collect();
-        Self {
+    pub fn new(link: Link, leader: i32, group: usize, mode: Mode, positions: Vec<Position>, version: i16, options: FetchOptions) -> Self {
+        let mut reader = Self {
             link,
+            leader,
             group,
             mode,
             positions,
             version,
             options,
-            index,
+            index: HashMap::new(),
             session_id: 0,
             session_epoch: 0,
-            moved,
+            moved: Vec::new(),
+            stale: false,
             outstanding: None,
             free_since: 0,
-        }
+        };
+        reader.positions_changed();
+        reader
+    }
+
+    /// Takes a position over.
+    pub fn give(&mut self, position: Position) {
+        self.positions.push(position);
+        self.positions_changed();
+    }
+
+    /// Lets all positions go; what is on the wire for them is thrown away when it comes.
+    pub fn take_all(&mut self) -> Vec<Position> {
+        let positions = std::mem::take(&mut self.positions);
+        self.positions_changed();
+        positions
+    }
+
+    /// The next request opens a session with all positions in it, in place of the one before (KIP-227: its id with epoch 0).
+    fn positions_changed(&mut self) {
+        let by_id = self.version >= TOPIC_ID_VERSION;
+        let key = |p: &Position| match by_id {
+            true => (p.topic_id, String::new(), p.partition),
+            false => (Uuid::nil(), p.topic.clone(), p.partition),
+        };
+        self.index = self.positions.iter().enumerate().map(|(i, p)| (key(p), i)).collect();
+        self.moved = (0..self.positions.len()).collect();
+        self.session_epoch = 0;
+        self.stale = self.outstanding.is_some();
     }
 
     /// Nothing more to read.
@@ -151,6 +202,10 @@ impl Reader {
         let broken = |e: String| self.link.failed(e);
         let (_, mut body) = response_header(api::FETCH, self.version, frame).map_err(|e| broken(e.to_string()))?;
         let response: FetchResponse = decode_response(api::FETCH, &mut body, self.version).map_err(|e| broken(e.to_string()))?;
+        if std::mem::take(&mut self.stale) {
+            self.session_id = response.session_id;
+            return Ok(());
+        }
         if let Some(error) = ErrorCode::try_from_code(response.error_code) {
             // The next request opens a new session with everything in it.
             recorder.error(now, code_name(error));
@@ -213,7 +268,9 @@ impl Position {
                     self.audit.found.lost += (view.base_offset().get() - self.offset) as u64;
                 }
             } else {
-                self.audit.batch(&whole, self.partition, self.offset, run, |moment| {
+                let unseen = self.offset.max(self.seen);
+                self.redelivered += (unseen.min(next) - self.offset.max(view.base_offset().get())).max(0) as u64;
+                self.audit.batch(&whole, self.partition, unseen, run, |moment| {
                     if moment != due && count > 0 && mode == Mode::Tail {
                         recorder.latency(Kind::EndToEnd, due, now, count);
                         count = 0;
@@ -225,6 +282,7 @@ impl Position {
             records += view.record_count().max(0) as u64;
             taken += view.total_bytes() as u64;
             self.offset = next;
+            self.seen = self.seen.max(next);
         }
         if count > 0 && mode == Mode::Tail {
             recorder.latency(Kind::EndToEnd, due, now, count);
@@ -256,13 +314,38 @@ mod tests {
         builder.build()
     }
 
+    fn target() -> TargetPartition {
+        TargetPartition { topic: "t".to_owned(), topic_id: Uuid::nil(), partition: 0, leader: 1 }
+    }
+
+    #[test]
+    fn what_a_member_before_had_is_delivered_again_and_no_double() {
+        let mut recorder = Recorder::new(Duration::ZERO, None);
+        let whole = Bytes::from([&batch(0)[..], &batch(2), &batch(4)].concat());
+        let mut p = Position::new(&target(), 0, 6);
+        p.take(Mode::Tail, &whole.slice(..2 * batch(0).len()), 4, 0, 1, &mut recorder);
+        // Committed in the middle of the second batch.
+        p.resume(Some(3));
+        p.take(Mode::Tail, &whole, 6, 0, 1, &mut recorder);
+        assert_eq!((p.offset, p.redelivered, p.audit.found.records, p.audit.found.duplicated), (6, 1, 6, 0));
+        assert_eq!(p.audit.lost(1, 0, 6, false), 0);
+        // Without anything committed a group begins where its run began, not at the end.
+        p.resume(None);
+        assert_eq!(p.offset, 0);
+        // A committed offset beyond what was read skips records.
+        let mut p = Position::new(&target(), 0, 6);
+        p.resume(Some(2));
+        p.take(Mode::Tail, &whole, 6, 0, 1, &mut recorder);
+        assert_eq!(p.audit.lost(1, 0, 6, false), 2);
+    }
+
     #[test]
     fn whole_batches_count_and_the_end_wraps_around() {
         let mut recorder = Recorder::new(Duration::ZERO, None);
         recorder.window(Duration::from_secs(1), None);
         let whole = Bytes::from([&batch(0)[..], &batch(2)].concat());
         let size = batch(0).len() as u64;
-        let mut p = Position::new("t", Uuid::nil(), 0, 0, 4);
+        let mut p = Position::new(&target(), 0, 4);
         assert_eq!(p.take(Mode::Tail, &whole.slice(..whole.len() - 1), 4, 7_000_000, 1, &mut recorder), (2, size));
         assert_eq!(p.offset, 2);
         // What was read before does not count again.
@@ -272,14 +355,14 @@ mod tests {
         assert_eq!((seen.count, seen.p50_ms.round(), seen.max_ms.round()), (4, 2.0, 3.0));
         assert_eq!((p.audit.lost(1, 0, 4, false), p.audit.found.records), (0, 4));
 
-        let mut p = Position::new("t", Uuid::nil(), 0, 0, 4);
+        let mut p = Position::new(&target(), 0, 4);
         p.take(Mode::Loop, &whole, 4, 0, 1, &mut recorder);
         assert_eq!((p.offset, p.read_once), (0, true));
         // In the second pass a gap is a loss.
         p.take(Mode::Loop, &batch(2), 4, 0, 1, &mut recorder);
         assert_eq!(p.audit.found.lost, 2);
 
-        let mut p = Position::new("t", Uuid::nil(), 0, 0, 2);
+        let mut p = Position::new(&target(), 0, 2);
         assert_eq!(p.take(Mode::Once, &whole, 4, 0, 1, &mut recorder), (2, size));
     }
 }

@@ -4,4 +4,4 @@ mod recorder;
 mod result;
 
 pub use recorder::{Kind, Recorder};
-pub use result::{AuditResult, BrokerUse, GeneratorUse, Machine, RunResult, Second, StepResult, Summary};
+pub use result::{AuditResult, BrokerUse, GeneratorUse, GroupResult, Machine, RunResult, Second, StepResult, Summary};

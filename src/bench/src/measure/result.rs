@@ -93,6 +93,33 @@ impl AuditResult {
     }
 }
 
+/// What became of a consumer group.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct GroupResult {
+    pub group: String,
+    pub members: usize,
+    /// Assignments that members got, over all generations.
+    pub joins: u64,
+    pub generations: u64,
+    pub commits: u64,
+    /// Commits that failed, by Kafka's name.
+    pub commit_errors: BTreeMap<String, u64>,
+    /// Longest time from the moment a member gave up its partitions to its next assignment.
+    pub rebalance_ms_max: f64,
+    /// Records that a member got although another one had them before, because that one could not commit them any more.
+    pub redelivered: u64,
+    /// Partitions whose committed offset at the end was not where their last member stopped.
+    pub uncommitted_partitions: u64,
+}
+
+impl GroupResult {
+    /// Commits may come too late for their generation, but the last one must stand.
+    pub fn is_clean(&self) -> bool {
+        const TOO_LATE: [&str; 3] = ["REBALANCE_IN_PROGRESS", "ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID"];
+        self.uncommitted_partitions == 0 && self.commit_errors.keys().all(|e| TOO_LATE.contains(&e.as_str()))
+    }
+}
+
 /// What the generator needed for itself, in the measured windows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct GeneratorUse {
@@ -168,6 +195,9 @@ pub struct RunResult {
     pub generator: GeneratorUse,
     pub broker: Option<BrokerUse>,
     pub audit: AuditResult,
+    /// Consumer groups, where consumers were members of real ones.
+    #[serde(default)]
+    pub groups: Vec<GroupResult>,
     /// Figures beside what `bench limits` found on this machine.
     #[serde(default)]
     pub limits: Vec<String>,
@@ -176,7 +206,10 @@ pub struct RunResult {
 impl RunResult {
     /// No error anywhere and a clean audit.
     pub fn is_clean(&self) -> bool {
-        self.audit.is_clean() && self.warm_up.errors.is_empty() && self.steps.iter().all(|s| s.errors.is_empty())
+        self.audit.is_clean()
+            && self.groups.iter().all(GroupResult::is_clean)
+            && self.warm_up.errors.is_empty()
+            && self.steps.iter().all(|s| s.errors.is_empty())
     }
 
     /// The step that counts where one has to stand for the run: the last.

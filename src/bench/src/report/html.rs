@@ -1,6 +1,6 @@
 //! One page with everything in it: no script, no other file, readable on a phone.
 
-use super::plots;
+use super::{plots, text};
 use crate::measure::{Recorder, RunResult, StepResult};
 use std::fmt::Write as _;
 
@@ -97,6 +97,7 @@ fn facts(out: &mut String, result: &RunResult) {
             ),
         ));
     }
+    facts.extend(result.groups.iter().map(|g| ("group", escaped(&text::group_line(g)))));
     let unsent: u64 = result.steps.iter().map(|s| s.unsent_records).sum();
     facts.push(("not sent in time", format!("{unsent} records")));
     facts.extend(result.limits.iter().map(|line| ("limit", escaped(line))));
@@ -139,6 +140,7 @@ mod tests {
             generator: GeneratorUse { bottleneck: true, ..GeneratorUse::default() },
             broker: None,
             audit: AuditResult { lost: 3, ..AuditResult::default() },
+            groups: Vec::new(),
             limits: Vec::new(),
         };
         let page = page(&result, &recorder);

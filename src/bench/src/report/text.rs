@@ -1,6 +1,6 @@
 //! Results for a terminal.
 
-use crate::measure::{RunResult, Second, StepResult, Summary};
+use crate::measure::{GroupResult, RunResult, Second, StepResult, Summary};
 use std::fmt::Write as _;
 
 /// One line about a second that has passed.
@@ -50,11 +50,29 @@ pub fn table(result: &RunResult) -> String {
             "broker", b.cpu_s, b.resident_mb, b.resident_peak_mb, b.written_mb, b.context_switches, b.start_up_s
         );
     }
+    for group in &result.groups {
+        let _ = writeln!(out, "{:<12}{}", "group", group_line(group));
+    }
     for line in &result.limits {
         let _ = writeln!(out, "{:<12}{line}", "limit");
     }
     let _ = writeln!(out, "{}", audit_line(&result.audit));
     out
+}
+
+/// What became of a group.
+pub fn group_line(g: &GroupResult) -> String {
+    let mut line = format!(
+        "{}: {} members, {} generations, {} commits, {} records delivered again, longest rebalance {:.1} ms",
+        g.group, g.members, g.generations, g.commits, g.redelivered, g.rebalance_ms_max
+    );
+    for (error, count) in &g.commit_errors {
+        let _ = write!(line, ", {count} commits {error}");
+    }
+    if g.uncommitted_partitions > 0 {
+        let _ = write!(line, ", {} partitions NOT committed to where they were read", g.uncommitted_partitions);
+    }
+    line
 }
 
 /// What the audit says.

@@ -159,6 +159,13 @@ pub struct Consumers {
     pub groups: usize,
     /// Connections of each group, which divide the partitions; every leader gets at least one.
     pub count: usize,
+    /// Connections are members of real groups: they join, share the partitions as the group says, heartbeat and commit.
+    pub group: bool,
+    /// `heartbeat.interval.ms` and `auto.commit.interval.ms` of members.
+    pub heartbeat_ms: u64,
+    pub commit_interval_ms: u64,
+    /// Every so many seconds a member leaves and joins again, in turns.
+    pub rebalance_every_s: Option<f64>,
     pub max_wait_ms: i32,
     pub min_bytes: i32,
     pub max_bytes: i32,
@@ -167,7 +174,18 @@ pub struct Consumers {
 
 impl Default for Consumers {
     fn default() -> Self {
-        Self { groups: 1, count: 1, max_wait_ms: 500, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 1 << 20 }
+        Self {
+            groups: 1,
+            count: 1,
+            group: false,
+            heartbeat_ms: 3000,
+            commit_interval_ms: 5000,
+            rebalance_every_s: None,
+            max_wait_ms: 500,
+            min_bytes: 1,
+            max_bytes: 50 << 20,
+            partition_max_bytes: 1 << 20,
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use crate::payload::HEADER_BYTES;
 use odradek_client::producer::Acks;
 use odradek_wire::compress::Codec;
 
+/// Most members of a group: each has a thread that waits for the coordinator.
+const MEMBERS_MAX: usize = 1000;
 /// Most connections of any kind.
 const CONNECTIONS_MAX: usize = 100_000;
 const KEYS_MAX: u32 = 100_000_000;
@@ -33,6 +35,16 @@ impl Scenario {
         if let Some(c) = &self.consumers {
             range("consumers.groups", c.groups, 1, 1000)?;
             range("consumers.count", c.count, 1, CONNECTIONS_MAX)?;
+            if c.group {
+                range("consumers.count of members", c.count, 1, MEMBERS_MAX)?;
+                range("consumers.heartbeat_ms", c.heartbeat_ms, 10, 15_000)?;
+                range("consumers.commit_interval_ms", c.commit_interval_ms, 10, 3_600_000)?;
+                range("consumers.rebalance_every_s", c.rebalance_every_s.unwrap_or(1.0), 0.1, 86_400.0)?;
+            } else if c.rebalance_every_s.is_some() {
+                return Err(
+                    "consumers.rebalance_every_s needs consumers.group = true: without members there is nothing to rebalance".to_owned()
+                );
+            }
             fetch("consumers", c.max_wait_ms, c.min_bytes, c.max_bytes, c.partition_max_bytes)?;
             if self.producers.is_none() {
                 return Err("[consumers] read what [producers] write; to read what is there, use [catch_up]".to_owned());
@@ -186,6 +198,8 @@ mod tests {
             ("name = 'x'\nrate.requests_per_s = nan\n[producers]", "rate.requests_per_s"),
             ("name = 'x'\nrate.requests_per_s = 5\nrecord.keys = { uniform = 5 }\n[producers]", "rate.records_per_s"),
             ("name = 'x'\n[consumers]", "[catch_up]"),
+            ("name = 'x'\nrate.closed_loop = true\n[producers]\n[consumers]\nrebalance_every_s = 1", "consumers.group"),
+            ("name = 'x'\nrate.closed_loop = true\n[producers]\n[consumers]\ngroup = true\nheartbeat_ms = 0", "heartbeat_ms"),
             ("name = 'x'\n[catch_up]\npreload_mb = 5", "preload_mb"),
         ];
         for (text, part) in cases {

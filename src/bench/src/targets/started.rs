@@ -4,7 +4,7 @@ use super::affinity;
 use super::guard::{Guard, STOP_MAX, await_signalled_end};
 use crate::BenchError;
 use crate::process::Process;
-use odradek_client::{ClientConfig, Connection};
+use odradek_client::{ClientConfig, ClientError, Cluster, Connection};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -64,15 +64,16 @@ impl Started {
         let bootstrap = format!("127.0.0.1:{port}");
         let process = Process::new(child.id(), Duration::ZERO);
         let mut started = Self { child, process, name, bootstrap, folder };
-        started.await_answer(begun)?;
+        let config = ClientConfig::new(&started.bootstrap)?;
+        started.await_that(begun, |bootstrap| Connection::open(bootstrap, &config).is_ok())?;
         started.process = Process::new(started.child.id(), begun.elapsed());
+        // The first answer names brokers whose own ports may open a moment later.
+        started.await_that(begun, |_| all_answer(&config).is_ok())?;
         Ok(started)
     }
 
-    fn await_answer(&mut self, begun: Instant) -> Result<(), BenchError> {
-        let mut config = ClientConfig::new(&self.bootstrap)?;
-        config.client_id = "odradek-bench".to_owned();
-        while Connection::open(&self.bootstrap, &config).is_err() {
+    fn await_that(&mut self, begun: Instant, answers: impl Fn(&str) -> bool) -> Result<(), BenchError> {
+        while !answers(&self.bootstrap) {
             if let Some(status) = self.child.try_wait()? {
                 return Err(BenchError::Broker(format!("{} ended ({status}) before it answered:\n{}", self.name, self.log_tail())));
             }
@@ -87,6 +88,13 @@ impl Started {
     fn log_tail(&self) -> String {
         tail(&self.folder.path().join(LOG))
     }
+}
+
+/// Connects to every broker that the metadata names.
+fn all_answer(config: &ClientConfig) -> Result<(), ClientError> {
+    let mut cluster = Cluster::connect(config.clone())?;
+    let brokers: Vec<i32> = cluster.brokers().map(|b| b.id).collect();
+    brokers.into_iter().try_for_each(|id| cluster.connection(id).map(|_| ()))
 }
 
 fn tail(path: &Path) -> String {

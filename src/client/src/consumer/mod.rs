@@ -11,14 +11,13 @@ pub(crate) mod group;
 mod position;
 
 pub use config::{ConsumerConfig, IsolationLevel, OffsetReset};
-pub use group::{CommittedOffset, Membership, decode_assignment};
+pub use group::{CommittedOffset, Membership, Tick, decode_assignment};
 
 use crate::admin::OffsetSpec;
 use crate::cluster::{Cluster, Topics};
 use crate::error::ClientError;
 use crate::record_batch::ConsumerRecord;
 use fetcher::Fetcher;
-use group::Tick;
 use position::Positions;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
