@@ -112,3 +112,18 @@ fn members_of_groups_share_partitions_and_lose_nothing_when_they_come_and_go() {
     }
     assert_eq!(result["groups"].as_array().expect("groups").len(), 2);
 }
+
+#[test]
+fn transactions_are_measured_where_there_are_any_and_refused_by_name_where_there_are_none() {
+    let work = TempDir::new().expect("a folder");
+    let scenario = "name = 'transactions'\nwarm_up_s = 0.1\nduration_s = 0.5\nrate.records_per_s = 200\n\
+        [producers]\ntransactional = true\n[consumers]\nread_committed = true\n";
+    let (output, result) = run(work.path(), scenario, &[]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        assert!(result["commit"]["count"].as_u64() > Some(0), "{result}");
+    } else {
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("producers.transactional") && error.contains("AddPartitionsToTxn"), "{error}");
+    }
+}

@@ -303,6 +303,7 @@ mod tests {
             broker: Some(broker),
             audit: AuditResult::default(),
             groups: Vec::new(),
+            commit: None,
             limits: Vec::new(),
         }
     }

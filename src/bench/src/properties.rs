@@ -4,6 +4,7 @@
 use crate::BenchError;
 use crate::scenario::Scenario;
 use clap::Args;
+use odradek_client::consumer::IsolationLevel;
 use odradek_client::{ClientConfig, take_bool, take_number};
 use odradek_settings::properties::{FILE_BYTES_MAX, decode, parse};
 use std::collections::BTreeMap;
@@ -110,6 +111,10 @@ impl ClientProperties {
         let in_flight = take_number(&mut left, "max.in.flight.requests.per.connection").map_err(wrong)?;
         producers.in_flight = in_flight.unwrap_or(producers.in_flight);
         producers.idempotent = take_bool(&mut left, "enable.idempotence").map_err(wrong)?.unwrap_or(producers.idempotent);
+        let isolation = left.remove("isolation.level").map(|l| IsolationLevel::parse(&l)).transpose().map_err(wrong)?;
+        if let Some((level, consumers)) = isolation.zip(scenario.consumers.as_mut()) {
+            consumers.read_committed = level == IsolationLevel::ReadCommitted;
+        }
         let names = ["fetch.max.wait.ms", "fetch.min.bytes", "fetch.max.bytes", "max.partition.fetch.bytes"];
         let mut fetch = [None; 4];
         for (value, name) in fetch.iter_mut().zip(names) {
@@ -189,6 +194,7 @@ mod tests {
         properties(&[("security.protocol", "plaintext")]).unwrap();
         for (key, value, part) in [
             ("acks", "2", "producers.acks"),
+            ("isolation.level", "some", "isolation.level"),
             ("batch.size", "much", "batch.size=much"),
             ("enable.idempotence", "maybe", "enable.idempotence"),
             ("fetch.max.wait.ms", "-5", "max_wait_ms"),

@@ -75,6 +75,7 @@ pub fn measure(
     let core_busy = CoreTimes::now().busy_since(&cores);
     let p99 = engine.recorder.step(engine.recorder.windows() - 1).produce.map(|p| p.p99_ms);
     let generator = engine.generator_use(p99);
+    let commit = engine.commits();
     let now = engine.now();
     engine.recorder.flush(now);
     let seconds = engine.recorder.seconds().to_vec();
@@ -97,6 +98,7 @@ pub fn measure(
         generator,
         broker,
         audit,
+        commit,
         groups: std::mem::take(&mut engine.group_results),
         limits: Vec::new(),
     };

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+/// `key_type` of FindCoordinator (`CoordinatorType.java`).
+const COORDINATOR_OF_GROUP: i8 = 0;
+const COORDINATOR_OF_TRANSACTION: i8 = 1;
 /// Connections a client keeps open at most; a cluster with more brokers than this is refused, not half served.
 pub const CONNECTIONS_MAX: usize = 4096;
 
@@ -284,9 +287,18 @@ impl Cluster {
 
     /// Broker id of a group's coordinator, retried while coordinators are being loaded or created.
     pub fn group_coordinator(&mut self, group: &str) -> Result<i32, ClientError> {
+        self.coordinator(group, COORDINATOR_OF_GROUP)
+    }
+
+    /// Broker id of a transactional id's coordinator, retried in the same way.
+    pub fn transaction_coordinator(&mut self, transactional_id: &str) -> Result<i32, ClientError> {
+        self.coordinator(transactional_id, COORDINATOR_OF_TRANSACTION)
+    }
+
+    fn coordinator(&mut self, key: &str, key_type: i8) -> Result<i32, ClientError> {
         let deadline = Instant::now() + self.config.operation_timeout;
         loop {
-            match self.find_coordinator(group) {
+            match self.find_coordinator(key, key_type) {
                 Err(error) if error.is_retriable() && Instant::now() < deadline => self.pause()?,
                 other => return other,
             }
@@ -306,21 +318,21 @@ impl Cluster {
         Ok(())
     }
 
-    fn find_coordinator(&mut self, group: &str) -> Result<i32, ClientError> {
+    fn find_coordinator(&mut self, key: &str, key_type: i8) -> Result<i32, ClientError> {
         // Both the old single key and the list are set; the encoder takes what the version has.
         let version = {
             self.call_any(&MetadataRequest::default().with_topics(Some(Vec::new())))?;
             let connection = self.bootstrap.as_ref().expect("call_any leaves an open connection");
             connection.version::<FindCoordinatorRequest>(i16::MAX)?
         };
-        let mut request = FindCoordinatorRequest::default().with_key_type(0);
+        let mut request = FindCoordinatorRequest::default().with_key_type(key_type);
         if version >= 4 {
-            request.coordinator_keys = vec![text(group)];
+            request.coordinator_keys = vec![text(key)];
         } else {
-            request.key = text(group);
+            request.key = text(key);
         }
         let response = self.call_any(&request)?;
-        let subject = || format!("coordinator of group '{group}'");
+        let subject = || format!("coordinator of {} '{key}'", if key_type == COORDINATOR_OF_GROUP { "group" } else { "transactional id" });
         let (id, host, port, code, message) = match response.coordinators.first() {
             Some(c) => (c.node_id, c.host.clone(), c.port, c.error_code, c.error_message.clone()),
             None => (response.node_id, response.host.clone(), response.port, response.error_code, response.error_message.clone()),

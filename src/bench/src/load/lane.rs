@@ -5,8 +5,9 @@ use crate::payload::{self, HEADER_BYTES, Stamp};
 use bytes::Bytes;
 use odradek_base::{ProducerEpoch, ProducerId, Timestamp};
 use odradek_client::producer::{Acks, wall_clock_ms};
-use odradek_client::topic_name;
+use odradek_client::{text, topic_name};
 use odradek_wire::compress::Codec;
+use odradek_wire::messages::TransactionalId;
 use odradek_wire::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use odradek_wire::records::{BatchBuilder, RecordReader};
 use odradek_wire::{api, encode_request};
@@ -70,6 +71,8 @@ pub struct Lane {
     pub lane: u32,
     /// Identity of an idempotent producer.
     pub producer: Option<(i64, i16)>,
+    /// Of a transactional producer; each of its batches belongs to a transaction.
+    pub transactional_id: Option<String>,
     pub next_sequence: u64,
     /// Records of this producer in this partition over all runs.
     written: u64,
@@ -92,6 +95,7 @@ impl Lane {
             partition,
             lane,
             producer,
+            transactional_id: None,
             next_sequence: 0,
             written: 0,
             acknowledged: 0,
@@ -137,7 +141,7 @@ impl Lane {
     }
 
     fn build(&mut self, encoder: &mut Encoder, records: &[Planned]) -> Bytes {
-        let mut builder = BatchBuilder::new(encoder.codec);
+        let mut builder = BatchBuilder::new(encoder.codec).transactional(self.transactional_id.is_some());
         if let Some((id, epoch)) = self.producer {
             builder = builder.producer(ProducerId(id), ProducerEpoch(epoch), self.base_sequence());
         }
@@ -161,7 +165,12 @@ impl Lane {
             .with_name(topic_name(if named { &self.topic } else { "" }))
             .with_topic_id(if named { Uuid::nil() } else { self.topic_id })
             .with_partition_data(vec![PartitionProduceData::default().with_index(self.partition).with_records(Some(batch.clone()))]);
-        let request = ProduceRequest::default().with_acks(encoder.acks.code()).with_timeout_ms(30_000).with_topic_data(vec![topic]);
+        let transactional_id = self.transactional_id.as_deref().map(|id| TransactionalId(text(id)));
+        let request = ProduceRequest::default()
+            .with_transactional_id(transactional_id)
+            .with_acks(encoder.acks.code())
+            .with_timeout_ms(30_000)
+            .with_topic_data(vec![topic]);
         encode_request(api::PRODUCE, encoder.version, 0, Some(&encoder.client_id), &request)
             .map_err(|e| BenchError::Arguments(format!("a Produce request of the scenario: {e}")))
     }

@@ -9,13 +9,14 @@ mod pace;
 mod prepare;
 mod reader;
 mod seats;
+mod transaction;
 mod writer;
 
 pub use pace::Pace;
 
 use crate::BenchError;
 use crate::connections::{Link, Reactor};
-use crate::measure::{GeneratorUse, GroupResult, Recorder, Second};
+use crate::measure::{GeneratorUse, GroupResult, Recorder, Second, Summary};
 use group::{Group, Seat};
 use hdrhistogram::Histogram;
 use lane::{Encoder, Lane};
@@ -23,6 +24,7 @@ use pace::Draw;
 use reader::{Mode, Reader};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
+use transaction::{Outcome, Transaction};
 use writer::Writer;
 
 /// Records that may wait for a connection in open loop; beyond it they count as not sent.
@@ -33,6 +35,8 @@ const SPIN_NS: u64 = 100_000;
 const TICK_NS: u64 = 10_000_000;
 /// Tokens of readers in the reactor; those of writers are below.
 const READER: u64 = 1 << 32;
+/// Tokens of connections to coordinators of transactions, by writer.
+const COORDINATOR: u64 = 1 << 33;
 /// Busier than this, the generator cannot be trusted to have kept up.
 const BUSY_MAX: f64 = 0.9;
 
@@ -83,6 +87,8 @@ pub struct Engine {
     busy: u64,
     measured_from: (Instant, Duration),
     late: Histogram<u64>,
+    /// Microseconds from EndTxn to its answer.
+    commits: Histogram<u64>,
 }
 
 impl Engine {
@@ -107,6 +113,12 @@ impl Engine {
         self.busy = 0;
         self.measured_from = (Instant::now(), thread_cpu());
         self.late.reset();
+        self.commits.reset();
+    }
+
+    /// Commits of transactions since [`Engine::begin_measuring`].
+    pub fn commits(&self) -> Option<Summary> {
+        Summary::of(&self.commits)
     }
 
     /// What the generator needed since [`Engine::begin_measuring`]. `produce_p99_ms` tells whether its lateness matters.
@@ -165,7 +177,8 @@ impl Engine {
     }
 
     fn is_over(&self, until: Until, now: u64) -> bool {
-        let answered = || self.writers.iter().all(|w| w.unanswered() == 0 && !w.link.wants_write());
+        let over = |w: &Writer| w.transaction.as_ref().is_none_or(Transaction::is_over);
+        let answered = || self.writers.iter().all(|w| w.unanswered() == 0 && !w.link.wants_write() && over(w));
         match until {
             Until::Time(end) => now >= end,
             Until::Sent(bytes) => self.sent_bytes >= bytes,
@@ -241,8 +254,17 @@ impl Engine {
     fn pump(&mut self, index: usize, pace: Pace) -> Result<bool, BenchError> {
         let writer = &mut self.writers[index];
         let mut did = false;
-        while writer.has_room(self.encoder.acks) {
+        if let Some(transaction) = &mut writer.transaction {
             let now = self.origin.elapsed().as_nanos() as u64;
+            let flush = pace == Pace::Silent && self.waiting == 0;
+            did = transaction.advance(now, writer.in_flight.is_empty(), flush, &self.lanes)?;
+            self.reactor.update(&mut transaction.link, COORDINATOR | index as u64)?;
+        }
+        loop {
+            let now = self.origin.elapsed().as_nanos() as u64;
+            if !writer.has_room(self.encoder.acks, now) {
+                break;
+            }
             let (lane, records) = match writer.next_batch(&mut self.lanes, now) {
                 Some((lane, records)) => {
                     self.waiting -= records.len() as u64;
@@ -258,9 +280,16 @@ impl Engine {
                 }
                 None => break,
             };
+            did = true;
+            let records = match &mut writer.transaction {
+                None => records,
+                Some(transaction) => match transaction.admit(lane, &self.lanes[lane], records, now)? {
+                    Some(records) => records,
+                    None => break,
+                },
+            };
             let sent = writer.send(lane, &mut self.lanes[lane], records, &mut self.encoder, now, &mut self.recorder)?;
             self.sent_bytes += sent as u64;
-            did = true;
             // Without answers a closed loop would never leave this one.
             if pace == Pace::Closed && self.encoder.acks == odradek_client::producer::Acks::None {
                 break;
@@ -288,6 +317,9 @@ impl Engine {
     }
 
     fn receive(&mut self, token: u64) -> Result<(), BenchError> {
+        if token >= COORDINATOR {
+            return self.receive_of_coordinator((token - COORDINATOR) as usize);
+        }
         if token >= READER {
             let reader = &mut self.readers[(token - READER) as usize];
             reader.link.write()?;
@@ -307,6 +339,29 @@ impl Engine {
         self.reactor.update(&mut writer.link, token)
     }
 
+    fn receive_of_coordinator(&mut self, index: usize) -> Result<(), BenchError> {
+        let writer = &mut self.writers[index];
+        let Some(transaction) = &mut writer.transaction else { return Ok(()) };
+        transaction.link.write()?;
+        let mut ready = None;
+        while let Some(frame) = transaction.link.receive()? {
+            let now = self.origin.elapsed().as_nanos() as u64;
+            match transaction.receive(frame, now)? {
+                Outcome::Send(lane, records) => ready = Some((lane, records)),
+                Outcome::Committed(sent) => self.commits.record(((now - sent) / 1000).max(1)).expect("the histogram grows"),
+                Outcome::Nothing => {}
+            }
+        }
+        self.reactor.update(&mut transaction.link, COORDINATOR | index as u64)?;
+        if let Some((lane, records)) = ready {
+            let now = self.origin.elapsed().as_nanos() as u64;
+            let sent = writer.send(lane, &mut self.lanes[lane], records, &mut self.encoder, now, &mut self.recorder)?;
+            self.sent_bytes += sent as u64;
+            self.reactor.update(&mut writer.link, index as u64)?;
+        }
+        Ok(())
+    }
+
     /// Nanoseconds to sleep.
     fn sleep(&self, pace: Pace, until: Until, now: u64) -> u64 {
         let mut next = now + TICK_NS;
@@ -317,10 +372,12 @@ impl Engine {
             next = next.min(self.next_due as u64);
         }
         if self.waiting > 0 {
-            let lingering = self.writers.iter().filter(|w| w.has_room(self.encoder.acks)).filter_map(Writer::deadline).min();
+            let lingering = self.writers.iter().filter(|w| w.has_room(self.encoder.acks, now)).filter_map(Writer::deadline).min();
             next = lingering.map_or(next, |deadline| next.min(deadline));
         }
-        if pace == Pace::Closed && self.writers.iter().any(|w| w.has_room(self.encoder.acks)) {
+        let transactions = self.writers.iter().filter_map(|w| w.transaction.as_ref()?.deadline()).filter(|&at| at > now);
+        next = transactions.min().map_or(next, |at| next.min(at));
+        if pace == Pace::Closed && self.writers.iter().any(|w| w.has_room(self.encoder.acks, now)) {
             return 0;
         }
         let sleep = next.saturating_sub(now);

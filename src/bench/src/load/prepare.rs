@@ -3,8 +3,9 @@
 use super::lane::{self, Encoder, Lane, TOPIC_ID_VERSION};
 use super::pace::Draw;
 use super::reader::{FetchOptions, Mode, Position, Reader};
+use super::transaction::{self, Transaction};
 use super::writer::Writer;
-use super::{Engine, Pace, READER, Until, thread_cpu};
+use super::{COORDINATOR, Engine, Pace, READER, Until, thread_cpu};
 use crate::connections::{Link, Reactor};
 use crate::measure::{AuditResult, Recorder};
 use crate::scenario::{CatchUp, Consumers, KeyDraw, Producers, Scenario, SizeDraw};
@@ -71,6 +72,7 @@ impl Engine {
             busy: 0,
             measured_from: (Instant::now(), thread_cpu()),
             late: Histogram::new(3).expect("three digits are allowed"),
+            commits: Histogram::new(3).expect("three digits are allowed"),
         };
         if scenario.producers.is_some() {
             engine.connect_writers(&producers, cluster, partitions)?;
@@ -85,6 +87,10 @@ impl Engine {
     fn connect_writers(&mut self, producers: &Producers, cluster: &mut Cluster, partitions: &[TargetPartition]) -> Result<(), BenchError> {
         let leaders = leaders(partitions);
         self.encoder.version = version::<ProduceRequest>(cluster, partitions)?;
+        if producers.transactional {
+            leaders.iter().try_for_each(|&leader| transaction::check(cluster, leader))?;
+            self.encoder.version = self.encoder.version.min(transaction::PRODUCE_VERSION);
+        }
         let mut by_leader: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
         // Every leader gets at least one connection.
         for index in 0..producers.count.max(leaders.len()) {
@@ -95,7 +101,15 @@ impl Engine {
             by_leader.entry(leader).or_default().push(index);
         }
         let mut identities = Vec::new();
-        for _ in 0..if producers.idempotent { self.writers.len() } else { 0 } {
+        for index in 0..if producers.transactional { self.writers.len() } else { 0 } {
+            let id = format!("odradek-bench-{:x}-{index}", self.encoder.run);
+            let transaction = Transaction::open(id, cluster, (producers.transaction_ms * 1e6) as u64)?;
+            self.reactor.add(&transaction.link, COORDINATOR | index as u64)?;
+            identities.push(transaction.producer);
+            self.writers[index].transaction = Some(transaction);
+        }
+        let plain = producers.idempotent && !producers.transactional;
+        for _ in 0..if plain { self.writers.len() } else { 0 } {
             let request = InitProducerIdRequest::default()
                 .with_transactional_id(None)
                 .with_transaction_timeout_ms(60_000)
@@ -110,7 +124,8 @@ impl Engine {
             for turn in 0..led.len().max(own.len()) {
                 let (writer, at) = (own[turn % own.len()], led[turn % led.len()]);
                 let target = &partitions[at];
-                let lane = Lane::new(&target.topic, target.topic_id, target.partition, writer as u32, identities.get(writer).copied());
+                let mut lane = Lane::new(&target.topic, target.topic_id, target.partition, writer as u32, identities.get(writer).copied());
+                lane.transactional_id = self.writers[writer].transaction.as_ref().map(|t| t.id.clone());
                 self.writers[writer].lanes.push(self.lanes.len());
                 self.by_partition[at].push((writer, self.lanes.len()));
                 self.lanes.push(lane);
@@ -145,8 +160,8 @@ impl Engine {
         starts: &Offsets,
     ) -> Result<(), BenchError> {
         if let Some(consumers) = &scenario.consumers {
-            let &Consumers { groups, count, max_wait_ms, min_bytes, max_bytes, partition_max_bytes, .. } = consumers;
-            let options = FetchOptions { max_wait_ms, min_bytes, max_bytes, partition_max_bytes };
+            let &Consumers { groups, count, max_wait_ms, min_bytes, max_bytes, partition_max_bytes, read_committed, .. } = consumers;
+            let options = FetchOptions { max_wait_ms, min_bytes, max_bytes, partition_max_bytes, read_committed };
             for group in 0..groups {
                 match consumers.group {
                     true => self.add_group(scenario, consumers, cluster, partitions, starts, group, options)?,
@@ -157,7 +172,7 @@ impl Engine {
         }
         if let Some(c) = scenario.catch_up.clone() {
             let CatchUp { count, share, max_wait_ms, min_bytes, max_bytes, partition_max_bytes, .. } = c;
-            let options = FetchOptions { max_wait_ms, min_bytes, max_bytes, partition_max_bytes };
+            let options = FetchOptions { max_wait_ms, min_bytes, max_bytes, partition_max_bytes, read_committed: false };
             let from = beginnings(cluster, partitions)?;
             if scenario.producers.is_none() && ends(cluster, partitions)? == from {
                 return Err(BenchError::Arguments(
@@ -227,7 +242,8 @@ impl Engine {
     pub fn audit(&mut self, cluster: &mut Cluster, partitions: &[TargetPartition], starts: &Offsets) -> Result<AuditResult, BenchError> {
         let ends = self.visible_ends(cluster, partitions, starts)?;
         if !self.writers.is_empty() && !self.readers.iter().any(|r| r.mode == Mode::Tail) {
-            let options = FetchOptions { max_wait_ms: 100, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 4 << 20 };
+            let options =
+                FetchOptions { max_wait_ms: 100, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 4 << 20, read_committed: false };
             self.add_readers(cluster, partitions, starts, Mode::Once, 0, 1, true, options)?;
         }
         self.settle_groups()?;
@@ -266,7 +282,8 @@ impl Engine {
     pub fn audit_all(&mut self, cluster: &mut Cluster, partitions: &[TargetPartition]) -> Result<AuditResult, BenchError> {
         let from = beginnings(cluster, partitions)?;
         self.encoder.acks = Acks::None;
-        let options = FetchOptions { max_wait_ms: 100, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 4 << 20 };
+        let options =
+            FetchOptions { max_wait_ms: 100, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 4 << 20, read_committed: false };
         self.add_readers(cluster, partitions, &from, Mode::Once, 0, 1, true, options)?;
         let mut found = self.audit(cluster, partitions, &from)?;
         found.lost += self.readers.iter().flat_map(|r| &r.positions).map(|p| p.audit.gaps(None)).sum::<u64>();

@@ -24,6 +24,8 @@ pub struct FetchOptions {
     pub min_bytes: i32,
     pub max_bytes: i32,
     pub partition_max_bytes: i32,
+    /// `isolation.level=read_committed`.
+    pub read_committed: bool,
 }
 
 /// What a reader reads.
@@ -187,6 +189,7 @@ impl Reader {
             .with_max_wait_ms(self.options.max_wait_ms)
             .with_min_bytes(self.options.min_bytes)
             .with_max_bytes(self.options.max_bytes)
+            .with_isolation_level(self.options.read_committed.into())
             .with_session_id(self.session_id)
             .with_session_epoch(self.session_epoch)
             .with_topics(topics);
@@ -279,7 +282,9 @@ impl Position {
                     count += 1;
                 });
             }
-            records += view.record_count().max(0) as u64;
+            if !view.is_control() {
+                records += view.record_count().max(0) as u64;
+            }
             taken += view.total_bytes() as u64;
             self.offset = next;
             self.seen = self.seen.max(next);

@@ -1,6 +1,7 @@
 //! A connection that produces: batches that fill, requests in flight, their answers.
 
 use super::lane::{Encoder, Lane, Planned};
+use super::transaction::Transaction;
 use crate::BenchError;
 use crate::connections::Link;
 use crate::measure::{Kind, Recorder};
@@ -12,7 +13,7 @@ use odradek_wire::{ErrorCode, api, decode_response, response_header};
 use std::collections::VecDeque;
 
 /// A request on the wire.
-struct Sent {
+pub struct Sent {
     lane: usize,
     records: Vec<Planned>,
     bytes: usize,
@@ -28,7 +29,9 @@ pub struct Writer {
     full: VecDeque<(usize, Vec<Planned>)>,
     /// Batches that are filling, in the order in which they were begun: lane, its generation, when to send.
     filling: VecDeque<(usize, u64, u64)>,
-    in_flight: VecDeque<Sent>,
+    pub in_flight: VecDeque<Sent>,
+    /// Its transactions, where it is transactional.
+    pub transaction: Option<Transaction>,
     in_flight_max: usize,
 }
 
@@ -41,12 +44,16 @@ impl Writer {
             full: VecDeque::new(),
             filling: VecDeque::new(),
             in_flight: VecDeque::new(),
+            transaction: None,
             in_flight_max,
         }
     }
 
     /// Room for another request. With acks=0 nothing is answered: the socket's buffer is the only brake.
-    pub fn has_room(&self, acks: Acks) -> bool {
+    pub fn has_room(&self, acks: Acks, now: u64) -> bool {
+        if self.transaction.as_ref().is_some_and(|t| !t.takes_batches(now)) {
+            return false;
+        }
         if acks == Acks::None { !self.link.wants_write() } else { self.in_flight.len() < self.in_flight_max }
     }
 

@@ -195,6 +195,9 @@ pub struct RunResult {
     pub generator: GeneratorUse,
     pub broker: Option<BrokerUse>,
     pub audit: AuditResult,
+    /// From EndTxn to its answer, of transactions that were committed in the measured windows.
+    #[serde(default)]
+    pub commit: Option<Summary>,
     /// Consumer groups, where consumers were members of real ones.
     #[serde(default)]
     pub groups: Vec<GroupResult>,

@@ -97,6 +97,7 @@ fn facts(out: &mut String, result: &RunResult) {
             ),
         ));
     }
+    facts.extend(result.commit.iter().map(|c| ("commit", text::commit_line(c))));
     facts.extend(result.groups.iter().map(|g| ("group", escaped(&text::group_line(g)))));
     let unsent: u64 = result.steps.iter().map(|s| s.unsent_records).sum();
     facts.push(("not sent in time", format!("{unsent} records")));
@@ -141,6 +142,7 @@ mod tests {
             broker: None,
             audit: AuditResult { lost: 3, ..AuditResult::default() },
             groups: Vec::new(),
+            commit: None,
             limits: Vec::new(),
         };
         let page = page(&result, &recorder);

@@ -50,6 +50,9 @@ pub fn table(result: &RunResult) -> String {
             "broker", b.cpu_s, b.resident_mb, b.resident_peak_mb, b.written_mb, b.context_switches, b.start_up_s
         );
     }
+    if let Some(commit) = &result.commit {
+        let _ = writeln!(out, "{:<12}{}", "commit", commit_line(commit));
+    }
     for group in &result.groups {
         let _ = writeln!(out, "{:<12}{}", "group", group_line(group));
     }
@@ -58,6 +61,11 @@ pub fn table(result: &RunResult) -> String {
     }
     let _ = writeln!(out, "{}", audit_line(&result.audit));
     out
+}
+
+/// How long commits of transactions took.
+pub fn commit_line(commit: &Summary) -> String {
+    format!("{} transactions, {}", commit.count, latency_line(commit))
 }
 
 /// What became of a group.

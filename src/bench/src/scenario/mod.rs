@@ -101,6 +101,9 @@ pub struct Producers {
     /// `0`, `1` or `all`.
     pub acks: String,
     pub idempotent: bool,
+    /// Each is a transactional producer that commits every `transaction_ms`.
+    pub transactional: bool,
+    pub transaction_ms: f64,
     pub codec: String,
     /// Bytes of values in a batch; one batch in a request.
     pub batch_bytes: usize,
@@ -110,7 +113,17 @@ pub struct Producers {
 
 impl Default for Producers {
     fn default() -> Self {
-        Self { count: 8, in_flight: 5, acks: "all".into(), idempotent: false, codec: "none".into(), batch_bytes: 16_384, linger_ms: 0.0 }
+        Self {
+            count: 8,
+            in_flight: 5,
+            acks: "all".into(),
+            idempotent: false,
+            transactional: false,
+            transaction_ms: 100.0,
+            codec: "none".into(),
+            batch_bytes: 16_384,
+            linger_ms: 0.0,
+        }
     }
 }
 
@@ -166,6 +179,8 @@ pub struct Consumers {
     pub commit_interval_ms: u64,
     /// Every so many seconds a member leaves and joins again, in turns.
     pub rebalance_every_s: Option<f64>,
+    /// Only what is committed (`isolation.level=read_committed`).
+    pub read_committed: bool,
     pub max_wait_ms: i32,
     pub min_bytes: i32,
     pub max_bytes: i32,
@@ -181,6 +196,7 @@ impl Default for Consumers {
             heartbeat_ms: 3000,
             commit_interval_ms: 5000,
             rebalance_every_s: None,
+            read_committed: false,
             max_wait_ms: 500,
             min_bytes: 1,
             max_bytes: 50 << 20,

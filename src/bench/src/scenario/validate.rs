@@ -109,7 +109,12 @@ impl Scenario {
         if p.idempotent && acks != Acks::All {
             return Err("producers.idempotent needs producers.acks = \"all\"".to_owned());
         }
-        if p.idempotent {
+        if p.transactional && acks != Acks::All {
+            return Err("producers.transactional needs producers.acks = \"all\"".to_owned());
+        }
+        // A coordinator aborts what is open for a minute.
+        range("producers.transaction_ms", p.transaction_ms, 1.0, 30_000.0)?;
+        if p.idempotent || p.transactional {
             range("producers.in_flight of idempotent producers", p.in_flight, 1, IDEMPOTENT_IN_FLIGHT_MAX)?;
         }
         match &self.rate {
@@ -188,6 +193,8 @@ mod tests {
             ("name = 'x'\nrate.closed_loop = true\n[producers]\ncodec = 'rar'", "gzip"),
             ("name = 'x'\nrate.closed_loop = true\n[producers]\nidempotent = true\nacks = '1'", "idempotent"),
             ("name = 'x'\nrate.closed_loop = true\n[producers]\nidempotent = true\nin_flight = 6", "1 to 5"),
+            ("name = 'x'\nrate.closed_loop = true\n[producers]\ntransactional = true\nacks = '1'", "transactional"),
+            ("name = 'x'\nrate.closed_loop = true\n[producers]\ntransactional = true\nin_flight = 6", "1 to 5"),
             ("name = 'x'\npartitions = 0\n[catch_up]", "partitions = 0: allowed are 1 to"),
             ("name = 'x'\nduration_s = -1\n[catch_up]", "duration_s"),
             ("name = 'x'\nrate.records_per_s = 0\n[producers]", "rate.records_per_s"),
