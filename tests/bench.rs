@@ -127,3 +127,26 @@ fn transactions_are_measured_where_there_are_any_and_refused_by_name_where_there
         assert!(error.contains("producers.transactional") && error.contains("AddPartitionsToTxn"), "{error}");
     }
 }
+
+#[test]
+fn regress_says_what_is_wrong_before_it_builds_anything() {
+    let work = TempDir::new().expect("a folder");
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/scenarios/tiny.toml");
+    let cases: [(&[&str], &str); 6] = [
+        (&["HEAD"], "<AFTER>"),
+        (&["HEAD", "HEAD"], "--scenario"),
+        (&["HEAD", "no-such-revision", "--scenario", scenario], "odradek@no-such-revision"),
+        (&["HEAD", "--scenario", scenario, "--", "--upload-pack=x"], "no revision"),
+        (&["HEAD", "HEAD", "--scenario", scenario, "--broker-cores", "x"], "list of CPUs"),
+        (&["HEAD", "HEAD", "--scenario", scenario, "--rounds", "0"], "--rounds"),
+    ];
+    for (arguments, part) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).env("ODRADEK_CACHE", work.path());
+        let output = command.args(["bench", "regress"]).args(arguments).output().expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(part), "{arguments:?}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(work.path()).expect("readable").count(), 0, "nothing was built");
+}

@@ -139,6 +139,7 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
     let mut scenario = Scenario::load(file)?;
     let properties = args.properties.read()?;
     properties.apply(&mut scenario)?;
+    specs.iter().try_for_each(|spec| args.how.check(spec))?;
     // All of them run all the time, so that each round finds them as warm as the last; those that are not measured have nothing to do.
     let started = specs.iter().map(|spec| args.how.start(spec)).collect::<Result<Vec<_>, _>>()?;
     pin(args.pin_core)?;

@@ -10,10 +10,11 @@ pub use started::Started;
 
 use crate::BenchError;
 use clap::Args;
+use odradek::Revision;
 use odradek_client::ClientConfig;
 use started::Folder;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Apache Kafka that is compared with when no version is given.
 const KAFKA_VERSION: &str = "4.3.1";
@@ -101,6 +102,16 @@ impl StartArgs {
             .collect()
     }
 
+    /// Says what is wrong with a target before anything is built or started.
+    pub fn check(&self, spec: &Spec) -> Result<(), BenchError> {
+        self.settings()?;
+        self.broker_cores.as_deref().map(affinity::parse).transpose().map_err(BenchError::Arguments)?;
+        match spec {
+            Spec::Odradek { revision: Some(revision) } => Revision::find(Path::new("."), revision).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
     /// Starts what has to be started; `None` for an address.
     pub fn start(&self, spec: &Spec) -> Result<Option<Started>, BenchError> {
         let settings = self.settings()?;
@@ -111,7 +122,7 @@ impl StartArgs {
             Spec::Odradek { revision } => {
                 let binary = match revision {
                     None => std::env::current_exe()?,
-                    Some(revision) => odradek::build(&self.cache(), revision)?,
+                    Some(revision) => Revision::find(Path::new("."), revision)?.build(&self.cache())?,
                 };
                 let folder = folder()?;
                 let started = odradek::command(&binary, folder.path(), settings);
