@@ -150,3 +150,22 @@ fn regress_says_what_is_wrong_before_it_builds_anything() {
     }
     assert_eq!(std::fs::read_dir(work.path()).expect("readable").count(), 0, "nothing was built");
 }
+
+#[test]
+fn threads_share_a_load_and_nothing_is_sent_twice_or_left_out() {
+    let work = TempDir::new().expect("a folder");
+    let keys = "record.keys = { zipf = { keys = 1000, exponent = 1.0 } }";
+    for (name, keys, count) in [("by key", keys, 5), ("by turn", "", 2)] {
+        let scenario = format!(
+            "name = '{name}'\npartitions = 8\ntopics = 2\nwarm_up_s = 0.25\nduration_s = 1\nrate.records_per_s = 2000\n{keys}\n\
+            [producers]\ncount = {count}\nbatch_bytes = 4000\nlinger_ms = 1\nidempotent = true\n\
+            [consumers]\ngroups = 2\ncount = 2\n[catch_up]\npreload_mb = 1\n"
+        );
+        let (output, result) = run(work.path(), &scenario, &["--threads", "3"]);
+        assert!(output.status.success(), "{}{result}", String::from_utf8_lossy(&output.stderr));
+        let count = |window: &serde_json::Value, kind: &str| window[kind]["count"].as_u64().expect("a count");
+        assert_eq!((count(&result["warm_up"], "produce"), count(&result["steps"][0], "produce")), (500, 2000), "{name}");
+        assert_eq!(count(&result["steps"][0], "end_to_end"), 2 * 2000, "{name}: each group saw each record");
+        assert_eq!(result["generator"]["threads"].as_array().map(Vec::len), Some(3));
+    }
+}

@@ -1,5 +1,7 @@
 //! `bench compare` and `bench regress`: several targets in interleaved rounds of one run, or saved runs of one machine.
 
+use crate::BenchError;
+use crate::load::Threads;
 use crate::measure::RunResult;
 use crate::properties::{ClientProperties, PropertyArgs};
 use crate::report::text;
@@ -8,7 +10,7 @@ use crate::run_command::save;
 use crate::scenario::Scenario;
 use crate::stats::{self, Comparison, Verdict};
 use crate::targets::{Spec, StartArgs, Started};
-use crate::{BenchError, pin};
+use crate::threads::ThreadArgs;
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -52,9 +54,8 @@ pub struct RoundArgs {
     how: StartArgs,
     #[command(flatten)]
     properties: PropertyArgs,
-    /// Pin the load thread to this core.
-    #[arg(long)]
-    pin_core: Option<usize>,
+    #[command(flatten)]
+    threads: ThreadArgs,
     /// Save all rounds and the comparison as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -140,16 +141,17 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
     let properties = args.properties.read()?;
     properties.apply(&mut scenario)?;
     specs.iter().try_for_each(|spec| args.how.check(spec))?;
+    let placement = args.threads.place(&args.how, specs.iter().any(|s| !matches!(s, Spec::Address(_))))?;
     // All of them run all the time, so that each round finds them as warm as the last; those that are not measured have nothing to do.
-    let started = specs.iter().map(|spec| args.how.start(spec)).collect::<Result<Vec<_>, _>>()?;
-    pin(args.pin_core)?;
+    let started = specs.iter().map(|spec| args.how.start(spec, placement.broker.as_deref())).collect::<Result<Vec<_>, _>>()?;
+    placement.settle()?;
     let mut rounds: Vec<Vec<RunResult>> = vec![Vec::new(); specs.len()];
     let mut clean = true;
     for round in 0..args.warm_up_rounds + args.rounds {
         let counts = round >= args.warm_up_rounds;
         for turn in 0..specs.len() {
             let side = (turn + round as usize) % specs.len();
-            let result = one(&scenario, &specs[side], started[side].as_ref(), &properties)?;
+            let result = one(&scenario, &specs[side], started[side].as_ref(), &properties, &placement.threads)?;
             clean &= result.is_clean();
             let label = if counts { format!("round {}", round - args.warm_up_rounds + 1) } else { "warm-up round".to_owned() };
             eprintln!("{label}, {}: {}", result.target, headline(&result));
@@ -170,13 +172,24 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
     Ok((clean, rows))
 }
 
-fn one(scenario: &Scenario, spec: &Spec, started: Option<&Started>, properties: &ClientProperties) -> Result<RunResult, BenchError> {
+fn one(
+    scenario: &Scenario,
+    spec: &Spec,
+    started: Option<&Started>,
+    properties: &ClientProperties,
+    threads: &Threads,
+) -> Result<RunResult, BenchError> {
     let address = match spec {
         Spec::Address(address) => address.as_str(),
         _ => "",
     };
     let bootstrap = started.map_or(address, |s| s.bootstrap.as_str());
-    let subject = Subject { name: spec.name(), config: properties.connect(bootstrap)?, process: started.map(|s| &s.process) };
+    let subject = Subject {
+        name: spec.name(),
+        config: properties.connect(bootstrap)?,
+        process: started.map(|s| &s.process),
+        threads: threads.clone(),
+    };
     Ok(measure(scenario, &subject, None, &mut |_, _| ())?.result)
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -127,12 +128,11 @@ const EVENTS_MAX: usize = 256;
 /// Which of many connections have something to read or room to write.
 pub struct Reactor {
     epoll: OwnedFd,
-    events: Vec<Event>,
 }
 
 impl Reactor {
     pub fn new() -> Result<Self, BenchError> {
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC).map_err(std::io::Error::from)?, events: Vec::with_capacity(EVENTS_MAX) })
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC).map_err(std::io::Error::from)? })
     }
 
     /// Watches a connection; [`Reactor::wait`] names it by `token`.
@@ -159,10 +159,10 @@ impl Reactor {
             let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
             let _ = poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&timeout));
         }
-        self.events.clear();
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; EVENTS_MAX];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        if epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&now)).is_ok() {
-            ready.extend(self.events.iter().map(|e| e.data.u64()));
+        if let Ok((events, _)) = epoll::wait(&self.epoll, &mut events, Some(&now)) {
+            ready.extend(events.iter().map(|e| e.data.u64()));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The benchmark harness: `odradek bench`.
 //!
 //! Purpose: load that is bounded by the broker, not by a client library. Batches are built once where they can be, requests are patched
-//! bytes on plain sockets, one thread drives all connections, optionally pinned to a core of its own.
+//! bytes on plain sockets, each thread drives its connections on a reactor of its own, pinned away from the broker where there are cores.
 //!
 //! Invariants: in open loop a record has a moment at which it was meant to be sent, whether or not the broker kept up, and latency
 //! counts from that moment (no coordinated omission). Each record carries run, partition, sequence and a checksum, and every run ends
-//! with an audit of what was lost, duplicated, reordered or damaged. Owner: the main thread. Failure behaviour: errors in responses are
+//! with an audit of what was lost, duplicated, reordered or damaged. Owner: the main thread, or so many threads as asked for, each with its connections. Failure behaviour: errors in responses are
 //! counted and shown by Kafka's name and make the run fail; a lost connection ends the run with an error, because a benchmark that
 //! reconnects measures something else.
 
@@ -26,6 +26,7 @@ mod shortcuts;
 mod stats;
 mod target;
 mod targets;
+mod threads;
 
 pub use process::Process;
 
@@ -123,7 +124,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 fn pin(core: Option<usize>) -> Result<(), BenchError> {
     match core {
         Some(id) if !core_affinity::set_for_current(core_affinity::CoreId { id }) => {
-            Err(BenchError::Arguments(format!("--pin-core {id}: there is no such core, or it is not allowed")))
+            Err(BenchError::Arguments(format!("--pin-cores {id}: there is no such core, or it is not allowed")))
         }
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! One run of one scenario against one cluster.
 
 use crate::BenchError;
-use crate::load::{Engine, Pace, Until};
+use crate::load::{Crew, Pace, Threads, Until};
 use crate::measure::{Machine, Recorder, RunResult, Second};
 use crate::process::{CoreTimes, Process, Used};
 use crate::scenario::{Rate, Scenario, Steps};
@@ -26,6 +26,8 @@ pub struct Subject<'a> {
     pub config: ClientConfig,
     /// The broker's process, where the harness started it.
     pub process: Option<&'a Process>,
+    /// The threads that measure it.
+    pub threads: Threads,
 }
 
 /// Runs a scenario. `topic` overrides the name of its topics; `progress` hears of every second.
@@ -42,12 +44,12 @@ pub fn measure(
         replication_factor: scenario.replication_factor,
     };
     let (mut cluster, partitions) = topics.open(subject.config.clone())?;
-    let mut engine = Engine::prepare(scenario, &mut cluster, &partitions)?;
+    let mut crew = Crew::prepare(scenario, &subject.threads, &mut cluster, &partitions)?;
     if let Some(preload) = scenario.catch_up.as_ref().map(|c| c.preload_mb).filter(|&mb| mb > 0) {
-        engine.preload(preload * 1_000_000)?;
+        crew.preload(preload * 1_000_000)?;
     }
     let starts = ends(&mut cluster, &partitions)?;
-    engine.connect_readers(scenario, &mut cluster, &partitions, &starts)?;
+    crew.connect_readers(scenario, &mut cluster, &partitions, &starts)?;
 
     let started_ms = wall_clock_ms();
     let warm_up = Duration::from_secs_f64(scenario.warm_up_s);
@@ -55,16 +57,16 @@ pub fn measure(
     // The first latencies of a step are those of the pace before it: warm up at the pace that is measured.
     let paces = paces(scenario);
     let first = paces.first().copied().unwrap_or(Pace::Silent);
-    engine.begin(warm_up, offered(scenario, first));
-    engine.drive(first, Until::Time(warm_up.as_nanos() as u64), &mut |second| progress(second, offered(scenario, first)))?;
-    engine.begin_measuring();
+    crew.begin(warm_up, offered(scenario, first));
+    crew.drive(first, Until::Time(warm_up.as_nanos() as u64), &mut |second| progress(second, offered(scenario, first)))?;
+    crew.begin_measuring();
     let cores = CoreTimes::now();
     let before = subject.process.map(Process::used);
     for pace in paces {
         let offered = offered(scenario, pace);
-        let end = engine.recorder.window(length, offered);
-        engine.drive(pace, Until::Time(end), &mut |second| progress(second, offered))?;
-        let step = engine.recorder.step(engine.recorder.windows() - 1);
+        let end = crew.window(length, offered);
+        crew.drive(pace, Until::Time(end), &mut |second| progress(second, offered))?;
+        let step = crew.last_step();
         let too_long = |s: &Steps| step.produce.as_ref().is_none_or(|p| p.p99_ms > s.p99_ms_max);
         let behind = offered.is_some_and(|o| step.records_per_s < o * ACHIEVED_MIN);
         if matches!(&scenario.rate, Some(Rate::Steps(s)) if behind || too_long(s)) {
@@ -73,16 +75,14 @@ pub fn measure(
     }
     let broker = subject.process.zip(before).map(|(process, before): (&Process, Used)| process.since(&before));
     let core_busy = CoreTimes::now().busy_since(&cores);
-    let p99 = engine.recorder.step(engine.recorder.windows() - 1).produce.map(|p| p.p99_ms);
-    let generator = engine.generator_use(p99);
-    let commit = engine.commits();
-    let now = engine.now();
-    engine.recorder.flush(now);
-    let seconds = engine.recorder.seconds().to_vec();
-    engine.finish_writing()?;
-    let audit = engine.audit(&mut cluster, &partitions, &starts)?;
+    let p99 = crew.last_step().produce.map(|p| p.p99_ms);
+    let generator = crew.generator_use(p99);
+    let commit = crew.commits();
+    let seconds = crew.seconds();
+    crew.finish_writing()?;
+    let audit = crew.audit(&mut cluster, &partitions, &starts)?;
 
-    let recorder = std::mem::replace(&mut engine.recorder, Recorder::new(Duration::ZERO, None));
+    let recorder = crew.recorded();
     let result = RunResult {
         scenario: scenario.name.clone(),
         description: scenario.description.clone(),
@@ -99,7 +99,7 @@ pub fn measure(
         broker,
         audit,
         commit,
-        groups: std::mem::take(&mut engine.group_results),
+        groups: std::mem::take(&mut crew.group_results),
         limits: Vec::new(),
     };
     Ok(Measured { result, recorder })

@@ -5,7 +5,8 @@ use crate::report::{hdr, html, text};
 use crate::run::{Measured, Subject, measure};
 use crate::scenario::Scenario;
 use crate::targets::{Spec, StartArgs};
-use crate::{BenchError, limits, pin};
+use crate::threads::ThreadArgs;
+use crate::{BenchError, limits};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -32,9 +33,8 @@ pub struct TargetArgs {
     pub durable: bool,
     #[command(flatten)]
     pub how: StartArgs,
-    /// Pin the load thread to this core.
-    #[arg(long)]
-    pub pin_core: Option<usize>,
+    #[command(flatten)]
+    pub threads: ThreadArgs,
 }
 
 impl TargetArgs {
@@ -90,12 +90,12 @@ pub fn run_scenario(scenario: &Scenario, target: &TargetArgs, topic: Option<&str
     let mut scenario = scenario.clone();
     properties.apply(&mut scenario)?;
     let spec = target.spec(&properties)?;
-    let started = target.how.start(&spec)?;
-    // Only now: a broker inherits the CPUs of the thread that starts it.
-    pin(target.pin_core)?;
+    let placement = target.threads.place(&target.how, target.start.is_some())?;
+    let started = target.how.start(&spec, placement.broker.as_deref())?;
+    placement.settle()?;
     let bootstrap = started.as_ref().map_or_else(|| spec.name(), |s| s.bootstrap.clone());
     let process = started.as_ref().map(|s| &s.process);
-    let subject = Subject { name: spec.name(), config: properties.connect(&bootstrap)?, process };
+    let subject = Subject { name: spec.name(), config: properties.connect(&bootstrap)?, process, threads: placement.threads };
     let mut measured = measure(&scenario, &subject, topic, &mut |second, offered| {
         if !output.quiet {
             eprintln!("{}", text::progress(second, offered));

@@ -1,7 +1,7 @@
 //! `bench produce`, `bench fetch`, `bench audit`: scenarios on the command line.
 
 use crate::BenchError;
-use crate::load::Engine;
+use crate::load::{Crew, Threads};
 use crate::report::text;
 use crate::run_command::{self, ClientArgs, OutputArgs, TargetArgs};
 use crate::scenario::{CatchUp, Consumers, Producers, Rate, Record, Scenario, Size};
@@ -159,8 +159,8 @@ pub fn audit(args: &AuditArgs) -> Result<bool, BenchError> {
         replication_factor: args.topics.replication_factor,
     };
     let (mut cluster, partitions) = topics.open(properties.connect(&bootstrap)?)?;
-    let mut engine = Engine::prepare(&scenario, &mut cluster, &partitions)?;
-    let found = engine.audit_all(&mut cluster, &partitions)?;
+    let mut crew = Crew::prepare(&scenario, &Threads::one(), &mut cluster, &partitions)?;
+    let found = crew.audit_all(&mut cluster, &partitions)?;
     if args.json {
         println!("{}", serde_json::json!({ "kind": "audit", "clean": found.is_clean(), "findings": found }));
     } else {

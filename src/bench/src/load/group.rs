@@ -13,10 +13,9 @@ use crate::target::Offsets;
 use odradek_client::consumer::{CommittedOffset, ConsumerConfig, Membership, Tick};
 use odradek_client::{ClientConfig, ClientError, Cluster};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest wait for the members to agree, at the start and at the end.
@@ -46,14 +45,20 @@ pub struct Seat {
     pub readers: Vec<usize>,
     /// Given, and not yet let go by the member before.
     pub expected: Vec<((String, i32), Option<i64>)>,
-    /// Generation of its assignment; `None` while it has none.
+    /// Generation of the assignment that is being taken over.
     pub generation: Option<i32>,
+    /// Its number in the group.
+    pub member: usize,
     pub group: Arc<Shared>,
 }
 
 /// What the members of a group and the load thread share.
 pub struct Shared {
     parked: Mutex<BTreeMap<(String, i32), Position>>,
+    /// Generation of each member that reads all it was given.
+    seated: Mutex<Vec<Option<i32>>>,
+    /// Members whose threads have ended.
+    ended: AtomicUsize,
     result: Mutex<GroupResult>,
     /// Since when members leave and join again on purpose, where they do.
     moving_since: Mutex<Option<Instant>>,
@@ -75,8 +80,20 @@ impl Shared {
         locked(&self.parked).remove(partition)
     }
 
-    pub fn all_given(&self) -> bool {
-        locked(&self.parked).is_empty()
+    /// A member reads all that its generation gives it, or nothing any more.
+    pub fn seat(&self, member: usize, generation: Option<i32>) {
+        locked(&self.seated)[member] = generation;
+    }
+
+    /// Every member has its partitions, all of one generation, and no partition is without a member.
+    pub fn is_seated(&self) -> bool {
+        let seated = locked(&self.seated);
+        seated.iter().all(|g| g.is_some() && *g == seated[0]) && locked(&self.parked).is_empty()
+    }
+
+    /// All members have ended.
+    pub fn is_over(&self) -> bool {
+        self.ended.load(Ordering::SeqCst) == locked(&self.seated).len()
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -97,7 +114,6 @@ pub struct Group {
     id: String,
     config: ClientConfig,
     shared: Arc<Shared>,
-    members: Vec<JoinHandle<()>>,
 }
 
 impl Group {
@@ -115,13 +131,15 @@ impl Group {
         let result = GroupResult { group: id.clone(), members: readers.len(), ..GroupResult::default() };
         let shared = Arc::new(Shared {
             parked: Mutex::default(),
+            seated: Mutex::new(vec![None; readers.len()]),
+            ended: AtomicUsize::new(0),
             result: Mutex::new(result),
             moving_since: Mutex::default(),
             stop: AtomicBool::new(false),
             failed: Mutex::default(),
         });
         shared.park(positions);
-        let mut group = Self { id: id.clone(), config: config.clone(), shared: shared.clone(), members: Vec::new() };
+        let group = Self { id: id.clone(), config: config.clone(), shared: shared.clone() };
         let mut seats = Vec::new();
         let count = readers.len();
         for (index, readers) in readers.into_iter().enumerate() {
@@ -148,9 +166,11 @@ impl Group {
                 if let Err(error) = member.run() {
                     locked(&member.shared.failed).get_or_insert(error);
                 }
+                member.shared.ended.fetch_add(1, Ordering::SeqCst);
             };
-            group.members.push(std::thread::Builder::new().name(format!("member-{index}")).spawn(run)?);
-            seats.push(Seat { orders, answers, readers, expected: Vec::new(), generation: None, group: shared.clone() });
+            // It ends by itself: told to stop, or without anybody who answers it.
+            std::thread::Builder::new().name(format!("member-{index}")).spawn(run)?;
+            seats.push(Seat { orders, answers, readers, expected: Vec::new(), generation: None, member: index, group: shared.clone() });
         }
         Ok((group, seats))
     }
@@ -168,10 +188,6 @@ impl Group {
     /// Members commit and leave, as far as the load thread answers them.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-    }
-
-    pub fn is_over(&self) -> bool {
-        self.members.iter().all(JoinHandle::is_finished)
     }
 
     /// What nobody reads any more, after the end of all members.

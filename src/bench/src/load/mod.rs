@@ -1,8 +1,10 @@
-//! The load: one thread that drives all producing and fetching connections.
+//! The load: threads that each drive a part of the producing and fetching connections ([`Engine`]), and what holds them together ([`Crew`]).
 //!
 //! In open loop every record has a moment at which it is meant to be sent, whether or not the broker keeps up, and latency counts from
 //! that moment (no coordinated omission). A lost connection ends the run: a benchmark that reconnects measures something else.
 
+mod crew;
+mod finish;
 mod group;
 mod lane;
 mod pace;
@@ -12,17 +14,21 @@ mod seats;
 mod transaction;
 mod writer;
 
+pub use crew::{Crew, Threads};
 pub use pace::Pace;
 
 use crate::BenchError;
 use crate::connections::{Link, Reactor};
-use crate::measure::{GeneratorUse, GroupResult, Recorder, Second, Summary};
-use group::{Group, Seat};
+use crate::measure::{Interval, Recorder};
+use group::Seat;
 use hdrhistogram::Histogram;
-use lane::{Encoder, Lane};
+use lane::{Encoder, Lane, Planned};
+use odradek_base::Rng;
 use pace::Draw;
 use reader::{Mode, Reader};
 use rustix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use transaction::{Outcome, Transaction};
 use writer::Writer;
@@ -37,9 +43,6 @@ const TICK_NS: u64 = 10_000_000;
 const READER: u64 = 1 << 32;
 /// Tokens of connections to coordinators of transactions, by writer.
 const COORDINATOR: u64 = 1 << 33;
-/// Busier than this, the generator cannot be trusted to have kept up.
-const BUSY_MAX: f64 = 0.9;
-
 /// When a stretch of load ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
@@ -57,8 +60,47 @@ pub enum Until {
     Left(u64),
 }
 
-/// Connections, batches and measurements of a run.
+/// Which of a run's writers are this thread's: every so many, from its own number on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub thread: usize,
+    pub threads: usize,
+    /// Writers of all threads.
+    pub writers: usize,
+}
+
+impl Share {
+    /// The thread's own number of a writer, where it is its own.
+    pub fn own(self, writer: usize) -> Option<usize> {
+        (writer % self.threads == self.thread).then_some(writer / self.threads)
+    }
+}
+
+/// What a thread needs for itself, since the measurement began.
+#[derive(Debug)]
+pub struct OwnUse {
+    /// Nanoseconds of driving, and of those with something to do.
+    driven: u64,
+    busy: u64,
+    cpu: Duration,
+    /// Microseconds that it noticed something late that was due.
+    late: Histogram<u64>,
+    /// Microseconds from one look at the sockets to the next, where there was something to do.
+    lag: Histogram<u64>,
+}
+
+impl OwnUse {
+    fn new() -> Self {
+        let empty = || Histogram::new(3).expect("three digits are allowed");
+        Self { driven: 0, busy: 0, cpu: Duration::ZERO, late: empty(), lag: empty() }
+    }
+}
+
+/// Connections, batches and measurements of one thread of a run.
 pub struct Engine {
+    share: Share,
+    /// Raised when another thread of the run failed.
+    abort: Arc<AtomicBool>,
     origin: Instant,
     reactor: Reactor,
     ready: Vec<u64>,
@@ -67,11 +109,9 @@ pub struct Engine {
     writers: Vec<Writer>,
     readers: Vec<Reader>,
     seats: Vec<Seat>,
-    groups: Vec<Group>,
-    pub group_results: Vec<GroupResult>,
-    _idle: Vec<Link>,
-    /// Writer and lane of each partition, topic after topic.
-    by_partition: Vec<Vec<(usize, usize)>>,
+    idle: Vec<Link>,
+    /// Writer and lane of each partition, topic after topic; `None` where another thread has it.
+    by_partition: Vec<Vec<Option<(usize, usize)>>>,
     partitions_per_topic: usize,
     draw: Draw,
     batch_bytes: usize,
@@ -83,10 +123,7 @@ pub struct Engine {
     turn: usize,
     waiting: u64,
     sent_bytes: u64,
-    /// Since the measurement began: nanoseconds with something to do, CPU time at its begin, microseconds late.
-    busy: u64,
-    measured_from: (Instant, Duration),
-    late: Histogram<u64>,
+    own: OwnUse,
     /// Microseconds from EndTxn to its answer.
     commits: Histogram<u64>,
 }
@@ -98,48 +135,40 @@ impl Engine {
     }
 
     /// Begins the run's clock, with a recorder of its own; `offered` is the rate of the warm-up.
-    pub fn begin(&mut self, warm_up: Duration, offered: Option<f64>) {
-        self.origin = Instant::now();
+    fn begin(&mut self, origin: Instant, warm_up: Duration, offered: Option<f64>) {
+        self.origin = origin;
         self.paced_until = 0;
+        self.turn = 0;
         self.recorder = Recorder::new(warm_up, offered);
+        // Where keys decide who sends a record, all threads draw the same records.
+        self.draw.rng = Rng::with_seed(self.encoder.run);
         for reader in &mut self.readers {
             reader.free_since = 0;
         }
-        self.groups.iter().for_each(Group::begin);
     }
 
     /// From here on the generator's own use counts.
-    pub fn begin_measuring(&mut self) {
-        self.busy = 0;
-        self.measured_from = (Instant::now(), thread_cpu());
-        self.late.reset();
+    fn begin_measuring(&mut self) {
+        self.own = OwnUse::new();
         self.commits.reset();
     }
 
-    /// Commits of transactions since [`Engine::begin_measuring`].
-    pub fn commits(&self) -> Option<Summary> {
-        Summary::of(&self.commits)
+    /// Drives everything until then. `on_interval` is called once a second with what it was.
+    fn drive(&mut self, pace: Pace, until: Until, on_interval: &mut dyn FnMut(&Interval)) -> Result<(), BenchError> {
+        let (begun, cpu) = (Instant::now(), thread_cpu());
+        let outcome = self.drive_on(pace, until, on_interval);
+        self.own.driven += begun.elapsed().as_nanos() as u64;
+        self.own.cpu += thread_cpu().saturating_sub(cpu);
+        outcome
     }
 
-    /// What the generator needed since [`Engine::begin_measuring`]. `produce_p99_ms` tells whether its lateness matters.
-    pub fn generator_use(&self, produce_p99_ms: Option<f64>) -> GeneratorUse {
-        let elapsed = self.measured_from.0.elapsed().as_nanos().max(1) as f64;
-        let busy = (self.busy as f64 / elapsed).min(1.0);
-        let late_p99_ms = self.late.value_at_quantile(0.99) as f64 / 1e3;
-        let late = produce_p99_ms.is_some_and(|p99| late_p99_ms > p99 / 2.0);
-        GeneratorUse {
-            busy,
-            cpu_s: thread_cpu().saturating_sub(self.measured_from.1).as_secs_f64(),
-            late_p99_ms,
-            bottleneck: busy > BUSY_MAX || late,
-        }
-    }
-
-    /// Drives everything until then. `on_second` is called once a second with its figures.
-    pub fn drive(&mut self, pace: Pace, until: Until, on_second: &mut dyn FnMut(&Second)) -> Result<(), BenchError> {
+    fn drive_on(&mut self, pace: Pace, until: Until, on_interval: &mut dyn FnMut(&Interval)) -> Result<(), BenchError> {
         let mut now = self.now();
         self.next_due = self.paced_until as f64;
         while !self.is_over(until, now) {
+            if self.abort.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             let mut did = self.generate(pace, until, now);
             for index in 0..self.writers.len() {
                 did |= self.pump(index, pace)?;
@@ -148,9 +177,7 @@ impl Engine {
             did |= self.fetch(until)?;
             let before = self.now();
             let sleep = self.sleep(pace, until, before);
-            if did {
-                self.busy += before - now;
-            }
+            let mut busy = if did { before - now } else { 0 };
             let mut ready = std::mem::take(&mut self.ready);
             self.reactor.wait(Duration::from_nanos(sleep), &mut ready);
             let after = self.now();
@@ -159,13 +186,15 @@ impl Engine {
             }
             now = self.now();
             if !ready.is_empty() {
-                self.busy += now - after;
+                busy += now - after;
             }
             self.ready = ready;
-            if self.recorder.tick(now)
-                && let Some(second) = self.recorder.last_second()
-            {
-                on_second(second);
+            if busy > 0 {
+                self.own.busy += busy;
+                self.own.lag.record((busy / 1000).max(1)).expect("the histogram grows");
+            }
+            if let Some(interval) = self.recorder.tick(now) {
+                on_interval(interval);
             }
         }
         if let Until::Time(end) = until {
@@ -188,66 +217,95 @@ impl Engine {
                 now >= end || self.readers.iter().all(read) && self.all_seated()
             }
             Until::Seated(end) => now >= end || self.all_seated(),
-            Until::Left(end) => now >= end || self.groups.iter().all(Group::is_over),
+            Until::Left(end) => now >= end || self.seats.iter().all(|s| s.group.is_over()),
         }
     }
 
-    /// Makes the records that are due.
+    /// Makes the records that are due and this thread's to send. All threads go through the same moments, and each takes its own.
     fn generate(&mut self, pace: Pace, until: Until, now: u64) -> bool {
         let Some(interval) = pace.interval() else { return false };
         let through = match until {
             Until::Time(end) => now.min(end.saturating_sub(1)),
             _ => now,
         };
-        let first = self.next_due as u64;
-        if first > through {
-            return false;
-        }
-        self.late.record(((now - first) / 1000).max(1)).expect("the histogram grows");
+        let mut first = None;
         while self.next_due as u64 <= through {
             let due = self.next_due as u64;
             self.next_due += interval;
-            let writer = self.turn % self.writers.len();
+            let writer = self.share.own(self.turn % self.share.writers);
             self.turn += 1;
-            if let Pace::Requests(_) = pace {
-                let records = self.draw.batch(due, self.batch_bytes);
-                let writer = &mut self.writers[writer];
-                let lane = writer.lanes[writer.turn % writer.lanes.len()];
-                writer.turn += 1;
-                if self.waiting >= BACKLOG_MAX {
-                    self.recorder.unsent(due, records.len() as u64);
-                    continue;
-                }
-                self.waiting += records.len() as u64;
-                writer.push_full(lane, records);
-                continue;
-            }
-            let record = self.draw.record(due);
-            if self.waiting >= BACKLOG_MAX {
-                self.recorder.unsent(due, 1);
-                continue;
-            }
-            self.waiting += 1;
-            let (writer, lane) = match record.key {
-                Some(key) => self.of_key(key),
-                None => (writer, self.writers[writer].lanes[self.writers[writer].turn % self.writers[writer].lanes.len()]),
+            let own = match pace {
+                Pace::Requests(_) => writer.inspect(|&writer| self.plan_batch(writer, due)).is_some(),
+                _ if self.draw.has_keys() => self.plan_keyed(due),
+                _ => writer.inspect(|&writer| self.plan_record(writer, due)).is_some(),
             };
-            let writer = &mut self.writers[writer];
-            writer.add(lane, &mut self.lanes[lane], record, self.batch_bytes, self.linger);
-            if record.key.is_none() && self.lanes[lane].open.is_empty() {
-                // A batch is full: the next one goes to another partition (KIP-480).
-                writer.turn += 1;
+            if own {
+                first.get_or_insert(due);
             }
         }
-        true
+        if let Some(first) = first {
+            self.own.late.record(((now - first) / 1000).max(1)).expect("the histogram grows");
+        }
+        first.is_some()
+    }
+
+    fn plan_batch(&mut self, writer: usize, due: u64) {
+        let records = self.draw.batch(due, self.batch_bytes);
+        let writer = &mut self.writers[writer];
+        let lane = writer.lanes[writer.turn % writer.lanes.len()];
+        writer.turn += 1;
+        if self.waiting >= BACKLOG_MAX {
+            return self.recorder.unsent(due, records.len() as u64);
+        }
+        self.waiting += records.len() as u64;
+        writer.push_full(lane, records);
+    }
+
+    fn plan_record(&mut self, writer: usize, due: u64) {
+        let record = self.draw.record(due);
+        let lanes = &self.writers[writer].lanes;
+        let lane = lanes[self.writers[writer].turn % lanes.len()];
+        self.plan(writer, lane, record);
+        if self.lanes[lane].open.is_empty() {
+            // A batch is full: the next one goes to another partition (KIP-480).
+            self.writers[writer].turn += 1;
+        }
+    }
+
+    /// False where the key's partition is another thread's.
+    fn plan_keyed(&mut self, due: u64) -> bool {
+        let record = self.draw.record(due);
+        let own = record.key.and_then(|key| self.of_key(key));
+        if let Some((writer, lane)) = own {
+            self.plan(writer, lane, record);
+        }
+        own.is_some()
+    }
+
+    fn plan(&mut self, writer: usize, lane: usize, record: Planned) {
+        if self.waiting >= BACKLOG_MAX {
+            return self.recorder.unsent(record.due, 1);
+        }
+        self.waiting += 1;
+        self.writers[writer].add(lane, &mut self.lanes[lane], record, self.batch_bytes, self.linger);
     }
 
     /// Writer and lane of a key: topics take turns, within a topic the key decides.
-    fn of_key(&self, key: u32) -> (usize, usize) {
+    fn of_key(&self, key: u32) -> Option<(usize, usize)> {
         let topics = self.by_partition.len() / self.partitions_per_topic;
         let partition = odradek_client::producer::partition_for_key(&lane::key_bytes(key), self.partitions_per_topic);
         let lanes = &self.by_partition[self.turn % topics * self.partitions_per_topic + partition];
         lanes[self.turn / topics % lanes.len()]
+    }
+
+    /// When this thread has to make a record next.
+    fn next_own_due(&self, interval: f64) -> u64 {
+        let others = match self.draw.has_keys() {
+            // Only drawing it tells.
+            true => 0,
+            false => (0..self.share.writers).position(|i| self.share.own((self.turn + i) % self.share.writers).is_some()).unwrap_or(0),
+        };
+        (self.next_due + others as f64 * interval) as u64
     }
 
     /// Sends what a writer may send.
@@ -368,8 +426,8 @@ impl Engine {
         if let Until::Time(end) | Until::Quiet(end) | Until::Read(end) | Until::Seated(end) | Until::Left(end) = until {
             next = next.min(end);
         }
-        if pace.interval().is_some() {
-            next = next.min(self.next_due as u64);
+        if let Some(interval) = pace.interval() {
+            next = next.min(self.next_own_due(interval));
         }
         if self.waiting > 0 {
             let lingering = self.writers.iter().filter(|w| w.has_room(self.encoder.acks, now)).filter_map(Writer::deadline).min();

@@ -36,6 +36,11 @@ pub struct Draw {
 }
 
 impl Draw {
+    /// Whether keys decide where records go.
+    pub fn has_keys(&self) -> bool {
+        !matches!(self.keys, KeyDraw::None)
+    }
+
     pub fn record(&mut self, due: u64) -> Planned {
         Planned { due, size: self.sizes.draw(&mut self.rng) as u32, key: self.keys.draw(&mut self.rng) }
     }

@@ -1,9 +1,10 @@
 //! Members of groups at the load thread: who reads which partition.
 
-use super::group::{Group, Order, SETTLE_MAX, Seat};
+use super::crew::Crew;
+use super::group::{Group, Order, SETTLE_MAX};
 use super::prepare::{leaders, open, version};
 use super::reader::{FetchOptions, Mode, Position, Reader};
-use super::{Engine, Pace, READER, Until};
+use super::{Engine, Pace, Until};
 use crate::BenchError;
 use crate::scenario::{Consumers, Scenario};
 use crate::target::{Offsets, TargetPartition};
@@ -11,8 +12,8 @@ use odradek_client::Cluster;
 use odradek_wire::messages::FetchRequest;
 use std::sync::mpsc::TryRecvError;
 
-impl Engine {
-    /// A group whose members each have a connection to each leader.
+impl Crew {
+    /// A group whose members each have a connection to each leader. All connections of a member are on one thread.
     #[expect(clippy::too_many_arguments, reason = "one call, with all that a group needs")]
     pub fn add_group(
         &mut self,
@@ -25,22 +26,25 @@ impl Engine {
         options: FetchOptions,
     ) -> Result<(), BenchError> {
         let version = version::<FetchRequest>(cluster, partitions)?;
-        let mut readers = Vec::new();
+        let (mut readers, mut threads) = (Vec::new(), Vec::new());
         for _ in 0..consumers.count {
-            let first = self.readers.len();
+            let thread = self.next_reading_thread();
+            let engine = &mut self.engines[thread];
+            let first = engine.readers.len();
             for leader in leaders(partitions) {
-                let reader = Reader::new(open(cluster, leader)?, leader, group, Mode::Tail, Vec::new(), version, options);
-                self.reactor.add(&reader.link, READER | self.readers.len() as u64)?;
-                self.readers.push(reader);
+                engine.add_reader(Reader::new(open(cluster, leader)?, leader, group, Mode::Tail, Vec::new(), version, options))?;
             }
-            readers.push((first..self.readers.len()).collect());
+            readers.push((first..engine.readers.len()).collect());
+            threads.push(thread);
         }
         let from = |p: &TargetPartition| starts.get(&p.key()).copied().unwrap_or(0);
         let positions = partitions.iter().map(|p| Position::new(p, from(p), 0)).collect();
-        let id = format!("{}-{:x}-{group}", scenario.topic(), self.encoder.run);
+        let id = format!("{}-{:x}-{group}", scenario.topic(), self.run());
         let (group, seats) = Group::open(id, cluster.config(), consumers, positions, readers)?;
         self.groups.push(group);
-        self.seats.extend(seats);
+        for (thread, seat) in threads.into_iter().zip(seats) {
+            self.engines[thread].seats.push(seat);
+        }
         Ok(())
     }
 
@@ -78,19 +82,20 @@ impl Engine {
             let mut result = group.finish(&ends)?;
             result.redelivered = parked.iter().map(|p| p.redelivered).sum();
             self.group_results.push(result);
-            if let Some(reader) = self.readers.iter_mut().find(|r| r.mode == Mode::Tail && r.group == index) {
+            let mut readers = self.engines.iter_mut().flat_map(|e| &mut e.readers);
+            if let Some(reader) = readers.find(|r| r.mode == Mode::Tail && r.group == index) {
                 // For the findings: which connection read it last does not matter.
-                parked.into_iter().for_each(|p| reader.positions.push(p));
+                reader.positions.extend(parked);
             }
         }
         Ok(())
     }
+}
 
-    /// Every member has partitions of the same generation, and no partition is without a member.
+impl Engine {
+    /// Every group that has a member on this thread has all its members in their places.
     pub fn all_seated(&self) -> bool {
-        let of_group = |a: &Seat, b: &Seat| std::ptr::eq(&*a.group, &*b.group);
-        self.seats.iter().all(|s| s.generation.is_some() && s.expected.is_empty() && s.group.all_given())
-            && self.seats.windows(2).all(|two| !of_group(&two[0], &two[1]) || two[0].generation == two[1].generation)
+        self.seats.iter().all(|seat| seat.group.is_seated())
     }
 
     /// Does what members of groups ask for.
@@ -114,6 +119,7 @@ impl Engine {
                     Order::Report => {}
                     Order::Revoke => {
                         seat.generation = None;
+                        seat.group.seat(seat.member, None);
                         seat.expected.clear();
                         seat.readers.iter().for_each(|&r| seat.group.park(self.readers[r].take_all()));
                     }
@@ -129,6 +135,9 @@ impl Engine {
                 self.readers[reader].give(position);
                 false
             });
+            if seat.expected.is_empty() && seat.generation.is_some() {
+                seat.group.seat(seat.member, seat.generation.take());
+            }
         }
         Ok(())
     }

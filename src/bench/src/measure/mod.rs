@@ -3,5 +3,5 @@
 mod recorder;
 mod result;
 
-pub use recorder::{Kind, Recorder};
-pub use result::{AuditResult, BrokerUse, GeneratorUse, GroupResult, Machine, RunResult, Second, StepResult, Summary};
+pub use recorder::{Interval, Kind, Recorder};
+pub use result::{AuditResult, BrokerUse, GeneratorUse, GroupResult, Machine, RunResult, Second, StepResult, Summary, ThreadUse};

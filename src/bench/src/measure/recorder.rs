@@ -51,7 +51,17 @@ pub struct Counts {
     pub consumed_bytes: u64,
 }
 
-#[derive(Debug)]
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.consumed_records += other.consumed_records;
+        self.consumed_bytes += other.consumed_bytes;
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Window {
     from: u64,
     to: u64,
@@ -67,19 +77,96 @@ impl Window {
         let histograms = [empty(), empty(), empty()];
         Self { from, to, offered, histograms, counts: Counts::default(), unsent: 0, errors: BTreeMap::new() }
     }
+
+    fn merge(&mut self, other: &Self) {
+        for (own, histogram) in self.histograms.iter_mut().zip(&other.histograms) {
+            own.add(histogram).expect("the histogram grows");
+        }
+        self.counts.add(&other.counts);
+        self.unsent += other.unsent;
+        for (error, count) in &other.errors {
+            *self.errors.entry(error.clone()).or_default() += count;
+        }
+    }
+
+    fn result(&self) -> StepResult {
+        let seconds = ((self.to - self.from) as f64 / 1e9).max(1e-9);
+        let summary = |kind: Kind| Summary::of(&self.histograms[kind as usize]);
+        let counts = &self.counts;
+        StepResult {
+            seconds,
+            offered_records_per_s: self.offered,
+            requests_per_s: counts.requests as f64 / seconds,
+            records_per_s: counts.records as f64 / seconds,
+            mb_per_s: counts.bytes as f64 / 1e6 / seconds,
+            consumed_records_per_s: counts.consumed_records as f64 / seconds,
+            consumed_mb_per_s: counts.consumed_bytes as f64 / 1e6 / seconds,
+            produce: summary(Kind::Produce),
+            end_to_end: summary(Kind::EndToEnd),
+            fetch: summary(Kind::Fetch),
+            unsent_records: self.unsent,
+            errors: self.errors.clone(),
+        }
+    }
 }
 
-/// Collects what happens in a run. The first window is the warm-up; times are nanoseconds of the run's clock.
+/// A second of a run, or less where the warm-up ends within it.
+#[derive(Debug, Clone)]
+pub struct Interval {
+    /// Where it was to end: tells which intervals of several recorders belong together.
+    pub planned_end: u64,
+    from: u64,
+    length: u64,
+    warm_up: bool,
+    counts: Counts,
+    /// Since the start.
+    errors: u64,
+    histograms: Vec<(Kind, Histogram<u64>)>,
+}
+
+impl Interval {
+    /// Adds what another recorder has of the same time.
+    pub fn merge(&mut self, other: &Self) {
+        let end = (self.from + self.length).max(other.from + other.length);
+        self.from = self.from.min(other.from);
+        self.length = end - self.from;
+        self.counts.add(&other.counts);
+        self.errors += other.errors;
+        for (kind, histogram) in &other.histograms {
+            match self.histograms.iter_mut().find(|h| h.0 == *kind) {
+                Some((_, own)) => own.add(histogram).expect("the histogram grows"),
+                None => self.histograms.push((*kind, histogram.clone())),
+            }
+        }
+    }
+
+    /// As it is shown.
+    pub fn second(&self) -> Second {
+        let rate = |n: u64| n as f64 * 1e9 / self.length as f64;
+        let p99 = |kind: Kind| self.histograms.iter().find(|h| h.0 == kind).and_then(|h| Summary::of(&h.1)).map(|s| s.p99_ms);
+        Second {
+            at_s: self.from as f64 / 1e9,
+            warm_up: self.warm_up,
+            records_per_s: rate(self.counts.records),
+            mb_per_s: rate(self.counts.bytes) / 1e6,
+            consumed_mb_per_s: rate(self.counts.consumed_bytes) / 1e6,
+            produce_p99_ms: p99(Kind::Produce),
+            end_to_end_p99_ms: p99(Kind::EndToEnd),
+            fetch_p99_ms: p99(Kind::Fetch),
+            errors: self.errors,
+        }
+    }
+}
+
+/// Collects what happens in a run, on one thread of it. The first window is the warm-up; times are nanoseconds of the run's clock.
 pub struct Recorder {
     windows: Vec<Window>,
-    /// Where the present second began.
-    second_from: u64,
+    /// Where the present interval began.
+    interval_from: u64,
     second: [Histogram<u64>; 3],
     second_counts: Counts,
-    seconds: Vec<Second>,
     errors: u64,
-    /// Interval logs by kind, as (start, length, histogram).
-    intervals: Vec<(Kind, u64, u64, Histogram<u64>)>,
+    intervals: Vec<Interval>,
     started: SystemTime,
 }
 
@@ -87,14 +174,35 @@ impl Recorder {
     pub fn new(warm_up: Duration, offered: Option<f64>) -> Self {
         Self {
             windows: vec![Window::new(0, warm_up.as_nanos() as u64, offered)],
-            second_from: 0,
+            interval_from: 0,
             second: [empty(), empty(), empty()],
             second_counts: Counts::default(),
-            seconds: Vec::new(),
             errors: 0,
             intervals: Vec::new(),
             started: SystemTime::now(),
         }
+    }
+
+    /// Adds what another thread of the same run recorded. Both have the same windows.
+    pub fn merge(&mut self, other: Self) {
+        for (own, window) in self.windows.iter_mut().zip(&other.windows) {
+            own.merge(window);
+        }
+        self.errors += other.errors;
+        for interval in other.intervals {
+            match self.intervals.iter_mut().find(|i| i.planned_end == interval.planned_end) {
+                Some(own) => own.merge(&interval),
+                None => self.intervals.push(interval),
+            }
+        }
+        self.intervals.sort_by_key(|i| i.planned_end);
+    }
+
+    /// Result of window `index` over all threads of a run; 0 is the warm-up.
+    pub fn step_of<'a>(mut recorders: impl Iterator<Item = &'a Self>, index: usize) -> StepResult {
+        let mut all = recorders.next().expect("a run has a thread").windows[index].clone();
+        recorders.for_each(|r| all.merge(&r.windows[index]));
+        all.result()
     }
 
     /// Begins a window of measurement at the end of the last one and returns its end.
@@ -151,76 +259,65 @@ impl Recorder {
         }
     }
 
-    /// Ends the present second when it is over; true then.
-    pub fn tick(&mut self, now: u64) -> bool {
-        if now < self.second_from + SECOND_NS {
-            return false;
+    /// Ends the present second when it is over; what it was then.
+    pub fn tick(&mut self, now: u64) -> Option<&Interval> {
+        if now < self.planned_end() {
+            return None;
         }
         self.flush(now);
-        true
+        self.intervals.last()
+    }
+
+    /// Seconds begin and end at the same moments on all threads, and one more ends with the warm-up.
+    fn planned_end(&self) -> u64 {
+        let second = (self.interval_from / SECOND_NS + 1) * SECOND_NS;
+        let warm_up = self.windows[0].to;
+        if self.interval_from < warm_up { second.min(warm_up) } else { second }
     }
 
     /// Ends the present second now.
     pub fn flush(&mut self, now: u64) {
-        let length = now.saturating_sub(self.second_from);
+        let length = now.saturating_sub(self.interval_from);
         if length == 0 {
             return;
         }
-        let warm_up = self.second_from < self.windows[0].to;
-        let rate = |n: u64| n as f64 * 1e9 / length as f64;
-        let p99 = |kind: Kind| Summary::of(&self.second[kind as usize]).map(|s| s.p99_ms);
-        let counts = self.second_counts;
-        self.seconds.push(Second {
-            at_s: self.second_from as f64 / 1e9,
-            warm_up,
-            records_per_s: rate(counts.records),
-            mb_per_s: rate(counts.bytes) / 1e6,
-            consumed_mb_per_s: rate(counts.consumed_bytes) / 1e6,
-            produce_p99_ms: p99(Kind::Produce),
-            end_to_end_p99_ms: p99(Kind::EndToEnd),
-            fetch_p99_ms: p99(Kind::Fetch),
-            errors: self.errors,
-        });
+        let mut histograms = Vec::new();
         for kind in Kind::ALL {
             let histogram = &mut self.second[kind as usize];
             if !histogram.is_empty() {
-                if !warm_up {
-                    self.intervals.push((kind, self.second_from, length, histogram.clone()));
-                }
+                histograms.push((kind, histogram.clone()));
                 histogram.reset();
             }
         }
-        self.second_counts = Counts::default();
-        self.second_from = now;
+        self.intervals.push(Interval {
+            planned_end: self.planned_end(),
+            from: self.interval_from,
+            length,
+            warm_up: self.interval_from < self.windows[0].to,
+            counts: std::mem::take(&mut self.second_counts),
+            errors: self.errors,
+            histograms,
+        });
+        self.interval_from = now;
     }
 
-    pub fn last_second(&self) -> Option<&Second> {
-        self.seconds.last()
-    }
-
-    pub fn seconds(&self) -> &[Second] {
-        &self.seconds
+    /// The seconds of all threads of a run.
+    pub fn seconds_of<'a>(recorders: impl Iterator<Item = &'a Self>) -> Vec<Second> {
+        let mut all: BTreeMap<u64, Interval> = BTreeMap::new();
+        for interval in recorders.flat_map(|r| &r.intervals) {
+            match all.get_mut(&interval.planned_end) {
+                Some(own) => own.merge(interval),
+                None => {
+                    all.insert(interval.planned_end, interval.clone());
+                }
+            }
+        }
+        all.values().map(Interval::second).collect()
     }
 
     /// Result of window `index`; 0 is the warm-up.
     pub fn step(&self, index: usize) -> StepResult {
-        let w = &self.windows[index];
-        let seconds = ((w.to - w.from) as f64 / 1e9).max(1e-9);
-        let summary = |kind: Kind| Summary::of(&w.histograms[kind as usize]);
-        StepResult {
-            seconds,
-            offered_records_per_s: w.offered,
-            requests_per_s: w.counts.requests as f64 / seconds,
-            records_per_s: w.counts.records as f64 / seconds,
-            mb_per_s: w.counts.bytes as f64 / 1e6 / seconds,
-            consumed_records_per_s: w.counts.consumed_records as f64 / seconds,
-            consumed_mb_per_s: w.counts.consumed_bytes as f64 / 1e6 / seconds,
-            produce: summary(Kind::Produce),
-            end_to_end: summary(Kind::EndToEnd),
-            fetch: summary(Kind::Fetch),
-            unsent_records: w.unsent,
-            errors: w.errors.clone(),
-        }
+        self.windows[index].result()
     }
 
     pub fn windows(&self) -> usize {
@@ -244,8 +341,9 @@ impl Recorder {
         builder.with_start_time(self.started).with_base_time(self.started).with_max_value_divisor(1000.0);
         // Writing into memory cannot fail.
         if let Ok(mut log) = builder.begin_log_with(&mut out, &mut serializer) {
-            for (_, from, length, histogram) in self.intervals.iter().filter(|i| i.0 == kind) {
-                let (from, length) = (Duration::from_nanos(*from), Duration::from_nanos(*length));
+            for interval in self.intervals.iter().filter(|i| !i.warm_up) {
+                let Some((_, histogram)) = interval.histograms.iter().find(|h| h.0 == kind) else { continue };
+                let (from, length) = (Duration::from_nanos(interval.from), Duration::from_nanos(interval.length));
                 log.write_histogram(histogram, from, length, Tag::new(kind.name())).expect("written into memory");
             }
         }
@@ -273,13 +371,43 @@ mod tests {
         recorder.unsent(15 * MS, 2);
         let (warm, first, second) = (recorder.step(0), recorder.step(1), recorder.step(2));
         assert_eq!(warm.produce.unwrap().count, 1);
-        let produce = first.produce.unwrap();
+        let produce = first.produce.clone().unwrap();
         assert_eq!((produce.count, produce.p50_ms.round()), (3, 6.0));
         assert_eq!((first.records_per_s, first.unsent_records, first.offered_records_per_s), (0.0, 2, Some(7.0)));
         assert_eq!(second.records_per_s.round(), 300.0);
         assert!(second.produce.unwrap().max_ms > 2.9e6, "a latency of 50 minutes is kept as it is");
         assert_eq!(second.errors["E"], 1);
         assert_eq!(recorder.histogram(Kind::Produce).len(), 4);
+    }
+
+    #[test]
+    fn threads_of_a_run_are_one_run() {
+        let thread = |scale: u64| {
+            let mut recorder = Recorder::new(Duration::from_millis(500), None);
+            recorder.window(Duration::from_millis(2000), Some(9.0));
+            recorder.latency(Kind::Produce, 100 * MS, 101 * MS, 7);
+            assert!(recorder.tick(499 * MS).is_none());
+            // The end of the warm-up ends an interval.
+            assert!(recorder.tick(500 * MS + scale).unwrap().second().warm_up);
+            recorder.latency(Kind::Produce, 600 * MS, (600 + scale) * MS, 2);
+            recorder.produced(700 * MS, 2, 1000 * scale);
+            recorder.error(800 * MS, "E".into());
+            assert!(recorder.tick(1000 * MS + scale).is_some());
+            recorder
+        };
+        let (mut one, mut two) = (thread(1), thread(3));
+        // The second thread was kept from its clock for a while.
+        two.unsent(1500 * MS, 5);
+        assert!(one.tick(2000 * MS).is_some() && one.tick(2500 * MS).is_none() && two.tick(2400 * MS).is_some());
+        assert_eq!(Recorder::step_of([&one, &two].into_iter(), 1).produce.unwrap().count, 4);
+        one.merge(two);
+        let seconds = Recorder::seconds_of([&one].into_iter());
+        assert_eq!(seconds.iter().map(|s| s.warm_up).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!((seconds[1].mb_per_s * 1e6 / 8000.0).round(), 1.0);
+        assert_eq!((seconds[1].produce_p99_ms.unwrap().round(), seconds[1].errors), (3.0, 2));
+        let step = one.step(1);
+        assert_eq!((step.errors["E"], step.unsent_records, step.produce.unwrap().count), (2, 5, 4));
+        assert_eq!(one.histogram(Kind::Produce).len(), 4, "without the warm-up");
     }
 
     #[test]
@@ -290,7 +418,7 @@ mod tests {
         let mut recorder = Recorder::new(Duration::ZERO, None);
         recorder.window(Duration::from_secs(2), None);
         recorder.latency(Kind::Fetch, 0, 5 * MS, 4);
-        assert!(recorder.tick(SECOND_NS) && !recorder.tick(SECOND_NS + 5));
+        assert!(recorder.tick(SECOND_NS).is_some() && recorder.tick(SECOND_NS + 5).is_none());
         recorder.latency(Kind::Fetch, SECOND_NS, SECOND_NS + 7 * MS, 1);
         recorder.flush(2 * SECOND_NS);
         let log = recorder.interval_log(Kind::Fetch);

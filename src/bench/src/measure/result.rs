@@ -120,16 +120,35 @@ impl GroupResult {
     }
 }
 
+/// What a thread of the generator needed for itself, in the measured windows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ThreadUse {
+    /// Where it was pinned.
+    pub core: Option<usize>,
+    /// Share of the time in which it had something to do.
+    pub busy: f64,
+    pub cpu_s: f64,
+    /// CPU time over time: less than `busy` where it had something to do and no core to do it on.
+    pub cpu_share: f64,
+    pub late_p99_ms: f64,
+    pub lag_p99_ms: f64,
+}
+
 /// What the generator needed for itself, in the measured windows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct GeneratorUse {
-    /// Share of the time in which its thread had something to do.
+    /// Share of the time in which its busiest thread had something to do.
     pub busy: f64,
     pub cpu_s: f64,
     /// How late it noticed that something was due, 99th percentile.
     pub late_p99_ms: f64,
+    /// From one look at the sockets to the next where there was something to do, 99th percentile: an answer may have waited so long.
+    #[serde(default)]
+    pub lag_p99_ms: f64,
     /// It was the bottleneck: the broker may do better than the figures say.
     pub bottleneck: bool,
+    #[serde(default)]
+    pub threads: Vec<ThreadUse>,
 }
 
 /// What a broker that the harness started used, in the measured windows.

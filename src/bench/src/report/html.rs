@@ -86,7 +86,7 @@ fn facts(out: &mut String, result: &RunResult) {
         ("command", format!("<code>{}</code>", escaped(&result.command))),
         ("harness", format!("odradek {}", escaped(&result.harness_version))),
         ("machine", format!("{} cores, {}, {} MB, Linux {}", m.cores, escaped(&m.cpu), m.memory_mb, escaped(&m.kernel))),
-        ("generator", format!("{:.0} % busy, {:.2} s CPU, late by {:.2} ms (p99)", g.busy * 100.0, g.cpu_s, g.late_p99_ms)),
+        ("generator", text::generator_line(g)),
     ];
     if let Some(b) = &result.broker {
         facts.push((
@@ -136,7 +136,7 @@ mod tests {
             machine: Machine::this(),
             warm_up: recorder.step(0),
             steps: vec![recorder.step(1)],
-            seconds: recorder.seconds().to_vec(),
+            seconds: Recorder::seconds_of([&recorder].into_iter()),
             core_busy: vec![0.3, 0.9],
             generator: GeneratorUse { bottleneck: true, ..GeneratorUse::default() },
             broker: None,

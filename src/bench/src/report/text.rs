@@ -1,6 +1,6 @@
 //! Results for a terminal.
 
-use crate::measure::{GroupResult, RunResult, Second, StepResult, Summary};
+use crate::measure::{GeneratorUse, GroupResult, RunResult, Second, StepResult, Summary};
 use std::fmt::Write as _;
 
 /// One line about a second that has passed.
@@ -39,7 +39,7 @@ pub fn table(result: &RunResult) -> String {
         }
     }
     let g = &result.generator;
-    let _ = writeln!(out, "{:<12}{:.0} % busy, {:.2} s CPU, late by {:.2} ms (p99)", "generator", g.busy * 100.0, g.cpu_s, g.late_p99_ms);
+    let _ = writeln!(out, "{:<12}{}", "generator", generator_line(g));
     if g.bottleneck {
         let _ = writeln!(out, "{:<12}the generator was the bottleneck: the broker may do better than these figures", "");
     }
@@ -61,6 +61,22 @@ pub fn table(result: &RunResult) -> String {
     }
     let _ = writeln!(out, "{}", audit_line(&result.audit));
     out
+}
+
+/// What the generator needed for itself.
+pub fn generator_line(g: &GeneratorUse) -> String {
+    let mut line = format!(
+        "{:.0} % busy, {:.2} s CPU, late by {:.2} ms, {:.2} ms between two looks at the sockets (p99)",
+        g.busy * 100.0,
+        g.cpu_s,
+        g.late_p99_ms,
+        g.lag_p99_ms
+    );
+    for thread in g.threads.iter().filter(|t| g.threads.len() > 1 || t.core.is_some()) {
+        let place = thread.core.map_or_else(|| "any core".to_owned(), |core| format!("core {core}"));
+        let _ = write!(line, "; on {place} {:.0} % busy, {:.0} % CPU", thread.busy * 100.0, thread.cpu_share * 100.0);
+    }
+    line
 }
 
 /// How long commits of transactions took.

@@ -20,6 +20,17 @@ pub fn parse(text: &str) -> Result<Vec<usize>, String> {
     Ok(cpus)
 }
 
+/// CPUs on which this process may run.
+pub fn allowed() -> std::io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+}
+
+/// As [`parse`] reads it.
+pub fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// Runs `start` on these CPUs and goes back to the former ones.
 pub fn on<T>(cpus: Option<&[usize]>, start: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
     let Some(cpus) = cpus else { return start() };

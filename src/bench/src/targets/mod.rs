@@ -1,6 +1,6 @@
 //! Brokers that the harness starts and stops itself.
 
-mod affinity;
+pub mod affinity;
 pub mod guard;
 mod kafka;
 mod odradek;
@@ -71,7 +71,7 @@ impl Spec {
 /// How brokers are started.
 #[derive(Debug, Clone, Args)]
 pub struct StartArgs {
-    /// CPUs of a broker that is started, like 0 or 0,2-5.
+    /// CPUs of a broker that is started, like 0 or 0,2-5. Default: with four or more, all but those of the load threads.
     #[arg(long, value_name = "CPUS")]
     pub broker_cores: Option<String>,
     /// A setting of a broker that is started; may be given several times.
@@ -105,17 +105,15 @@ impl StartArgs {
     /// Says what is wrong with a target before anything is built or started.
     pub fn check(&self, spec: &Spec) -> Result<(), BenchError> {
         self.settings()?;
-        self.broker_cores.as_deref().map(affinity::parse).transpose().map_err(BenchError::Arguments)?;
         match spec {
             Spec::Odradek { revision: Some(revision) } => Revision::find(Path::new("."), revision).map(|_| ()),
             _ => Ok(()),
         }
     }
 
-    /// Starts what has to be started; `None` for an address.
-    pub fn start(&self, spec: &Spec) -> Result<Option<Started>, BenchError> {
+    /// Starts what has to be started, on these CPUs; `None` for an address.
+    pub fn start(&self, spec: &Spec, cpus: Option<&[usize]>) -> Result<Option<Started>, BenchError> {
         let settings = self.settings()?;
-        let cores = self.broker_cores.as_deref().map(affinity::parse).transpose().map_err(BenchError::Arguments)?;
         let folder = || Folder::within(self.work_dir.as_ref().unwrap_or(&self.cache()));
         let (folder, (command, port)) = match spec {
             Spec::Address(_) => return Ok(None),
@@ -135,7 +133,7 @@ impl StartArgs {
                 (folder, started)
             }
         };
-        Started::start(spec.name(), command, port, folder, cores.as_deref()).map(Some)
+        Started::start(spec.name(), command, port, folder, cpus).map(Some)
     }
 }
 
