@@ -337,6 +337,16 @@ mod tests {
     }
 
     #[test]
+    fn a_run_near_the_generators_limit_was_bounded_by_it() {
+        for (mb_per_s, bounded) in [(90.0, true), (70.0, false)] {
+            let mut run = result("x", mb_per_s, 1.0);
+            run.set_generator_limit(Some(crate::measure::GeneratorLimit { requests_per_s: 1.0, mb_per_s: 100.0 }));
+            assert_eq!(run.generator.bottleneck, bounded);
+            assert!(text::table(&run).contains(&format!("{mb_per_s:.1} % of that")), "{}", text::table(&run));
+        }
+    }
+
+    #[test]
     fn runs_of_other_machines_or_scenarios_are_refused() {
         let (a, mut b) = (result("x", 1.0, 1.0), result("y", 1.0, 1.0));
         assert!(check_comparable(&[a.clone(), b.clone()]).is_ok());

@@ -1,5 +1,6 @@
 //! `bench run`: a scenario file against a running cluster.
 
+use crate::load::generator_limit;
 use crate::properties::{ClientProperties, PropertyArgs};
 use crate::report::{hdr, html, text};
 use crate::run::{Measured, Subject, measure};
@@ -91,6 +92,8 @@ pub fn run_scenario(scenario: &Scenario, target: &TargetArgs, topic: Option<&str
     properties.apply(&mut scenario)?;
     let spec = target.spec(&properties)?;
     let placement = target.threads.place(&target.how, target.start.is_some())?;
+    // While nothing else runs.
+    let limit = generator_limit(&scenario, &placement.threads)?;
     let started = target.how.start(&spec, placement.broker.as_deref())?;
     placement.settle()?;
     let bootstrap = started.as_ref().map_or_else(|| spec.name(), |s| s.bootstrap.clone());
@@ -101,6 +104,7 @@ pub fn run_scenario(scenario: &Scenario, target: &TargetArgs, topic: Option<&str
             eprintln!("{}", text::progress(second, offered));
         }
     })?;
+    measured.result.set_generator_limit(limit);
     if let Some(limits) = limits::known(&target.how.cache()) {
         measured.result.limits = limits::shares(&measured.result, &limits);
     }

@@ -189,6 +189,7 @@ impl Crew {
             late_p99_ms,
             lag_p99_ms: p99_ms(&self.merged(|e| &e.own.lag)),
             bottleneck: busy > BUSY_MAX || late,
+            limit: None,
             threads,
         }
     }

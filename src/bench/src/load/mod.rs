@@ -7,6 +7,7 @@ mod crew;
 mod finish;
 mod group;
 mod lane;
+mod limit;
 mod pace;
 mod prepare;
 mod reader;
@@ -15,6 +16,7 @@ mod transaction;
 mod writer;
 
 pub use crew::{Crew, Threads};
+pub use limit::generator_limit;
 pub use pace::Pace;
 
 use crate::BenchError;

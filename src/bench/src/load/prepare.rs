@@ -40,7 +40,7 @@ impl Crew {
         let mut engines = Vec::new();
         for thread in 0..threads.count() {
             let share = Share { thread, threads: threads.count(), writers };
-            let mut engine = Engine::new(scenario, share, run, cluster, partitions.len(), abort.clone())?;
+            let mut engine = Engine::new(scenario, share, run, &cluster.config().client_id, partitions.len(), abort.clone())?;
             if let Some(producers) = producers {
                 engine.connect_writers(producers, cluster, partitions)?;
             }
@@ -126,11 +126,11 @@ impl Crew {
 }
 
 impl Engine {
-    fn new(
+    pub fn new(
         scenario: &Scenario,
         share: Share,
         run: u64,
-        cluster: &Cluster,
+        client_id: &str,
         partitions: usize,
         abort: Arc<AtomicBool>,
     ) -> Result<Self, BenchError> {
@@ -148,7 +148,7 @@ impl Engine {
             encoder: Encoder {
                 run,
                 version: 0,
-                client_id: cluster.config().client_id.clone(),
+                client_id: client_id.to_owned(),
                 acks: producers.acks(),
                 codec: producers.codec(),
                 filler: lane::filler(run, sizes.max(), scenario.record.random_ratio, scenario.record.payload_file.as_deref())?,

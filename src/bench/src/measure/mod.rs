@@ -4,4 +4,6 @@ mod recorder;
 mod result;
 
 pub use recorder::{Interval, Kind, Recorder};
-pub use result::{AuditResult, BrokerUse, GeneratorUse, GroupResult, Machine, RunResult, Second, StepResult, Summary, ThreadUse};
+pub use result::{
+    AuditResult, BrokerUse, GeneratorLimit, GeneratorUse, GroupResult, Machine, RunResult, Second, StepResult, Summary, ThreadUse,
+};

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Nearer to the generator's own limit than this, a run says little about the broker.
+const LIMIT_SHARE_MAX: f64 = 0.8;
+
 /// Latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -134,6 +137,13 @@ pub struct ThreadUse {
     pub lag_p99_ms: f64,
 }
 
+/// Full batches in closed loop against a peer that throws them away.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GeneratorLimit {
+    pub requests_per_s: f64,
+    pub mb_per_s: f64,
+}
+
 /// What the generator needed for itself, in the measured windows.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct GeneratorUse {
@@ -147,6 +157,9 @@ pub struct GeneratorUse {
     pub lag_p99_ms: f64,
     /// It was the bottleneck: the broker may do better than the figures say.
     pub bottleneck: bool,
+    /// What its producers could do over loopback, had there been nothing behind it.
+    #[serde(default)]
+    pub limit: Option<GeneratorLimit>,
     #[serde(default)]
     pub threads: Vec<ThreadUse>,
 }
@@ -232,6 +245,13 @@ impl RunResult {
             && self.groups.iter().all(GroupResult::is_clean)
             && self.warm_up.errors.is_empty()
             && self.steps.iter().all(|s| s.errors.is_empty())
+    }
+
+    /// Puts the generator's own limit beside the figures; a run that comes near it was bounded by it.
+    pub fn set_generator_limit(&mut self, limit: Option<GeneratorLimit>) {
+        let near = limit.is_some_and(|l| self.last().mb_per_s > LIMIT_SHARE_MAX * l.mb_per_s);
+        self.generator.bottleneck |= near;
+        self.generator.limit = limit;
     }
 
     /// The step that counts where one has to stand for the run: the last.

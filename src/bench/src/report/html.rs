@@ -88,6 +88,7 @@ fn facts(out: &mut String, result: &RunResult) {
         ("machine", format!("{} cores, {}, {} MB, Linux {}", m.cores, escaped(&m.cpu), m.memory_mb, escaped(&m.kernel))),
         ("generator", text::generator_line(g)),
     ];
+    facts.extend(text::generator_limit_line(result).map(|line| ("generator", line)));
     if let Some(b) = &result.broker {
         facts.push((
             "broker",

@@ -40,6 +40,9 @@ pub fn table(result: &RunResult) -> String {
     }
     let g = &result.generator;
     let _ = writeln!(out, "{:<12}{}", "generator", generator_line(g));
+    if let Some(line) = generator_limit_line(result) {
+        let _ = writeln!(out, "{:<12}{line}", "");
+    }
     if g.bottleneck {
         let _ = writeln!(out, "{:<12}the generator was the bottleneck: the broker may do better than these figures", "");
     }
@@ -77,6 +80,16 @@ pub fn generator_line(g: &GeneratorUse) -> String {
         let _ = write!(line, "; on {place} {:.0} % busy, {:.0} % CPU", thread.busy * 100.0, thread.cpu_share * 100.0);
     }
     line
+}
+
+/// The generator's own limit beside what was produced.
+pub fn generator_limit_line(result: &RunResult) -> Option<String> {
+    let limit = result.generator.limit?;
+    let share = 100.0 * result.last().mb_per_s / limit.mb_per_s.max(1e-9);
+    Some(format!(
+        "its own limit over loopback, full batches with no broker behind: {:.0} requests/s, {:.0} MB/s; produced {share:.1} % of that",
+        limit.requests_per_s, limit.mb_per_s
+    ))
 }
 
 /// How long commits of transactions took.
