@@ -1,10 +1,14 @@
 //! `odradek bench` as a process: what it starts ends with it.
 
+mod support;
+
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use support::{Mode, TestBroker};
 use tempfile::TempDir;
 
 /// Longest wait for anything.
@@ -168,4 +172,49 @@ fn threads_share_a_load_and_nothing_is_sent_twice_or_left_out() {
         assert_eq!(count(&result["steps"][0], "end_to_end"), 2 * 2000, "{name}: each group saw each record");
         assert_eq!(result["generator"]["threads"].as_array().map(Vec::len), Some(3));
     }
+}
+
+#[test]
+fn limits_run_to_their_end_and_stand_beside_the_next_run() {
+    let work = TempDir::new().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+    command.args(["bench", "limits", "--seconds", "0.01", "--file-mb", "16", "--cache"]).arg(work.path());
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(["memory copy", "CRC-32C", "loopback", "direct reads", "DSYNC writes"].iter().all(|part| table.contains(part)), "{table}");
+    let scenario = "name = 'x'\nwarm_up_s = 0.1\nduration_s = 0.4\nrate.closed_loop = true\n[producers]\ncount = 2\n[consumers]\n";
+    let (output, result) = run(work.path(), scenario, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let shares = result["limits"].as_array().expect("a list").iter().map(|s| s.as_str().expect("text")).collect::<Vec<_>>();
+    assert!(shares.iter().any(|s| s.contains("% of the best DSYNC writes")), "{shares:?}");
+    assert!(shares.iter().any(|s| s.starts_with("read:")), "{shares:?}");
+    assert!(result["generator"]["limit"]["requests_per_s"].as_f64() > Some(0.0));
+}
+
+/// Scenarios that run at the same time; more would only wait for the cores.
+const AT_A_TIME: usize = 3;
+
+#[test]
+fn every_scenario_that_comes_with_the_harness_runs_to_its_end() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/scenarios");
+    let files = std::fs::read_dir(folder).expect("readable").map(|e| e.expect("an entry").path()).collect::<Vec<_>>();
+    assert!(files.len() >= 8, "{files:?}");
+    let broker = TestBroker::start_with(Mode::Cores, &["odradek.journal.bytes=134217728"]);
+    let (address, files) = (broker.address(), Mutex::new(files));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(file) = files.lock().map(|mut files| files.pop()).expect("no panic") {
+                    let mut command = Command::new(env!("CARGO_BIN_EXE_odradek"));
+                    command.args(["bench", "run", "--seconds", "0.3", "--scale", "0.05", "--json", "-b", &address]).arg(&file);
+                    let output = command.output().expect("it runs");
+                    let error = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success(), "{}: {error}{}", file.display(), String::from_utf8_lossy(&output.stdout));
+                    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                    assert!(result["audit"]["records"].as_u64() > Some(0), "{}: {error}{result}", file.display());
+                }
+            });
+        }
+    });
 }

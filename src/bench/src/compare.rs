@@ -7,7 +7,7 @@ use crate::properties::{ClientProperties, PropertyArgs};
 use crate::report::text;
 use crate::run::{Subject, measure};
 use crate::run_command::save;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, ShortArgs};
 use crate::stats::{self, Comparison, Verdict};
 use crate::targets::{Spec, StartArgs, Started};
 use crate::threads::ThreadArgs;
@@ -44,6 +44,8 @@ pub struct RoundArgs {
     /// What to run.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+    #[command(flatten)]
+    short: ShortArgs,
     /// Rounds; each measures every target once, and the order rotates. Fewer than 6 allow no verdict.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -138,6 +140,7 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
         return Err(BenchError::Arguments("--scenario FILE says what to run; benches/scenarios has some".to_owned()));
     };
     let mut scenario = Scenario::load(file)?;
+    args.short.apply(&mut scenario).map_err(BenchError::Arguments)?;
     let properties = args.properties.read()?;
     properties.apply(&mut scenario)?;
     specs.iter().try_for_each(|spec| args.how.check(spec))?;

@@ -4,7 +4,7 @@ use crate::load::generator_limit;
 use crate::properties::{ClientProperties, PropertyArgs};
 use crate::report::{hdr, html, text};
 use crate::run::{Measured, Subject, measure};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, ShortArgs};
 use crate::targets::{Spec, StartArgs};
 use crate::threads::ThreadArgs;
 use crate::{BenchError, limits};
@@ -73,6 +73,8 @@ pub struct RunArgs {
     file: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    short: ShortArgs,
     /// Name of the topics instead of the scenario's.
     #[arg(long)]
     topic: Option<String>,
@@ -81,7 +83,8 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<bool, BenchError> {
-    let scenario = Scenario::load(&args.file)?;
+    let mut scenario = Scenario::load(&args.file)?;
+    args.short.apply(&mut scenario).map_err(BenchError::Arguments)?;
     run_scenario(&scenario, &args.target, args.topic.as_deref(), &args.output)
 }
 

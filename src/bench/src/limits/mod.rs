@@ -140,7 +140,9 @@ pub fn shares(result: &RunResult, l: &Limits) -> Vec<String> {
     let mut out = Vec::new();
     let mut share = |what: &str, value: f64, of: &str, limit: f64| {
         if value > 0.0 && limit > 0.0 {
-            out.push(format!("{what} {:.0} % of {of} ({limit:.0} MB/s)", 100.0 * value / limit));
+            let share = 100.0 * value / limit;
+            let digits = if share < 1.0 { 2 } else { usize::from(share < 10.0) };
+            out.push(format!("{what} {share:.digits$} % of {of} ({limit:.0} MB/s)"));
         }
     };
     let best = l.dsync.iter().map(|w| w.mb_per_s).fold(0.0, f64::max);

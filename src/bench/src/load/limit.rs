@@ -24,8 +24,9 @@ use uuid::Uuid;
 const VERSION: i16 = 9;
 /// More connections than this change nothing about the limit.
 const CONNECTIONS_MAX: usize = 256;
-const WARM_UP: Duration = Duration::from_millis(100);
-const LENGTH: Duration = Duration::from_millis(300);
+/// Seconds of measurement, and no more than a part of the scenario's; a third of that before it counts.
+const LENGTH_S: f64 = 0.3;
+const LENGTH_SHARE: f64 = 0.1;
 const READ_BYTES: usize = 256 << 10;
 
 /// What a scenario's producers could do, full batches in closed loop; `None` where it has none, or where nothing is answered.
@@ -56,12 +57,14 @@ pub fn generator_limit(scenario: &Scenario, threads: &Threads) -> Result<Option<
     let peer = std::thread::Builder::new().name("limit".into()).spawn(move || answer_all(&mut peers, &answer))?;
     // On threads of their own, so that this one is pinned nowhere when it starts a broker.
     let (threads, pinned) = (threads.clone(), threads.cores.first().copied().flatten().filter(|_| threads.count() == 1));
+    let length = Duration::from_secs_f64((scenario.duration_s * LENGTH_SHARE).min(LENGTH_S));
+    let warm_up = length / 3;
     let run = move || -> Result<GeneratorLimit, BenchError> {
         crate::pin(pinned)?;
         let mut crew = Crew::new(engines, threads, abort);
-        crew.begin(WARM_UP, None);
-        crew.drive(Pace::Closed, Until::Time(WARM_UP.as_nanos() as u64), &mut |_| ())?;
-        let end = crew.window(LENGTH, None);
+        crew.begin(warm_up, None);
+        crew.drive(Pace::Closed, Until::Time(warm_up.as_nanos() as u64), &mut |_| ())?;
+        let end = crew.window(length, None);
         crew.drive(Pace::Closed, Until::Time(end), &mut |_| ())?;
         let step = crew.last_step();
         Ok(GeneratorLimit { requests_per_s: step.requests_per_s, mb_per_s: step.mb_per_s })

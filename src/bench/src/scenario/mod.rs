@@ -3,9 +3,11 @@
 //! Parsing is strict: an unknown key, a wrong type or a number out of range is an error that names the file, the key and what is allowed.
 
 mod keys;
+mod short;
 mod validate;
 
 pub use keys::{KeyDraw, SizeDraw};
+pub use short::ShortArgs;
 
 use crate::BenchError;
 use odradek_client::producer::Acks;

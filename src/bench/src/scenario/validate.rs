@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 256 << 20;
 /// Kafka's bound for an idempotent producer (`max.in.flight.requests.per.connection`).
 const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
 
-fn range<T: PartialOrd + std::fmt::Display>(key: &str, value: T, low: T, high: T) -> Result<(), String> {
+pub fn range<T: PartialOrd + std::fmt::Display>(key: &str, value: T, low: T, high: T) -> Result<(), String> {
     if value >= low && value <= high { Ok(()) } else { Err(format!("{key} = {value}: allowed are {low} to {high}")) }
 }
 
