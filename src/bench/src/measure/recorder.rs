@@ -301,7 +301,7 @@ impl Recorder {
         self.interval_from = now;
     }
 
-    /// The seconds of all threads of a run.
+    /// The seconds of all threads of a run, without those that are so short that a rate says nothing.
     pub fn seconds_of<'a>(recorders: impl Iterator<Item = &'a Self>) -> Vec<Second> {
         let mut all: BTreeMap<u64, Interval> = BTreeMap::new();
         for interval in recorders.flat_map(|r| &r.intervals) {
@@ -312,7 +312,7 @@ impl Recorder {
                 }
             }
         }
-        all.values().map(Interval::second).collect()
+        all.values().filter(|i| i.length >= SECOND_NS / 10).map(Interval::second).collect()
     }
 
     /// Result of window `index`; 0 is the warm-up.
@@ -401,6 +401,7 @@ mod tests {
         assert!(one.tick(2000 * MS).is_some() && one.tick(2500 * MS).is_none() && two.tick(2400 * MS).is_some());
         assert_eq!(Recorder::step_of([&one, &two].into_iter(), 1).produce.unwrap().count, 4);
         one.merge(two);
+        one.flush(2010 * MS);
         let seconds = Recorder::seconds_of([&one].into_iter());
         assert_eq!(seconds.iter().map(|s| s.warm_up).collect::<Vec<_>>(), [true, false, false]);
         assert_eq!((seconds[1].mb_per_s * 1e6 / 8000.0).round(), 1.0);

@@ -4,11 +4,13 @@ use super::{plots, text};
 use crate::measure::{Recorder, RunResult, StepResult};
 use std::fmt::Write as _;
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;color:#1a1a1a;background:#fff}\
-h1{font-size:1.4rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}svg{width:100%;height:auto;display:block}\
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem .6rem;text-align:right;\
-border-bottom:1px solid #ddd;white-space:nowrap}th:first-child,td:first-child{text-align:left}.good{color:#00664f}.bad{color:#b00020;font-weight:600}\
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem .8rem;margin:.4rem 0}dt{color:#555}dd{margin:0;overflow-wrap:anywhere}code{font-size:.9em}";
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:0 auto;padding:1rem;color:#1a1a1a;background:#fff}\
+h1{font-size:1.4rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}svg{width:100%;max-width:38rem;height:auto;display:block}\
+.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem .5rem;text-align:right;\
+border-bottom:1px solid #ddd;white-space:nowrap}th:first-child,td:first-child{text-align:left;padding-left:0}td.group{border:0;padding-top:.8rem;\
+white-space:normal;font-weight:600}.good{color:#00664f}.bad{color:#b00020;font-weight:600}.legend{margin:0}.legend span{white-space:nowrap;margin-right:1rem}\
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem .8rem;margin:.4rem 0}dt{color:#555}dd{margin:0;overflow-wrap:anywhere}code{font-size:.9em}\
+@media(max-width:30rem){body{padding:.6rem}table{font-size:.7rem}th,td{padding:.25rem .14rem}dl{grid-template-columns:1fr}dt{margin-top:.4rem}}";
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -26,8 +28,17 @@ pub fn page(result: &RunResult, recorder: &Recorder) -> String {
     );
     verdict(&mut out, result);
     steps(&mut out, result);
-    for (name, svg) in plots::all(result, recorder) {
-        let _ = write!(out, "<h2>{name}</h2>\n<figure style=\"margin:0\" aria-label=\"{name}\">{svg}</figure>\n");
+    for plot in plots::all(result, recorder) {
+        let name = plot.title;
+        let _ = write!(out, "<h2>{name}</h2>\n<figure style=\"margin:0\" aria-label=\"{name}\">");
+        if !plot.legend.is_empty() {
+            out.push_str("<p class=\"legend\">");
+            for (name, colour) in &plot.legend {
+                let _ = write!(out, "<span><b style=\"color:{colour}\">&#9632;</b> {}</span>", escaped(name));
+            }
+            out.push_str("</p>");
+        }
+        let _ = writeln!(out, "{}</figure>", plot.svg);
     }
     facts(&mut out, result);
     out.push_str("</body></html>\n");
@@ -53,8 +64,8 @@ fn verdict(out: &mut String, result: &RunResult) {
 
 fn steps(out: &mut String, result: &RunResult) {
     out.push_str(
-        "<h2>Figures</h2>\n<div class=\"wide\"><table><tr><th></th><th>offered/s</th><th>records/s</th><th>MB/s</th><th>read MB/s</th><th>mean</th>\
-         <th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>p99.99</th><th>max ms</th></tr>\n",
+        "<h2>Figures</h2>\n<div class=\"wide\"><table><tr><th>ms</th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>p99.99</th>\
+         <th>max</th><th>mean</th></tr>\n",
     );
     row_group(out, "warm-up", &result.warm_up);
     for (index, step) in result.steps.iter().enumerate() {
@@ -65,19 +76,32 @@ fn steps(out: &mut String, result: &RunResult) {
 }
 
 fn row_group(out: &mut String, name: &str, step: &StepResult) {
-    let offered = step.offered_records_per_s.map_or("closed loop".to_owned(), |o| format!("{o:.0}"));
-    let kinds = [("produce", &step.produce), ("end to end", &step.end_to_end), ("fetch", &step.fetch)];
-    let mut lead =
-        format!("<td>{offered}</td><td>{:.0}</td><td>{:.1}</td><td>{:.1}</td>", step.records_per_s, step.mb_per_s, step.consumed_mb_per_s);
-    for (kind, summary) in kinds {
+    let offered = step.offered_records_per_s.map_or_else(String::new, |o| format!("{o:.0} records/s offered, "));
+    let read = if step.consumed_mb_per_s > 0.0 { format!(", read {:.1} MB/s", step.consumed_mb_per_s) } else { String::new() };
+    let _ = writeln!(
+        out,
+        "<tr><td class=\"group\" colspan=\"8\">{name}: {offered}{:.0} records/s, {:.1} MB/s{read}</td></tr>",
+        step.records_per_s, step.mb_per_s
+    );
+    for (kind, summary) in [("produce", &step.produce), ("end to end", &step.end_to_end), ("fetch", &step.fetch)] {
         let Some(l) = summary else { continue };
-        let _ = write!(out, "<tr><td>{name}, {kind}</td>{lead}");
-        for value in [l.mean_ms, l.p50_ms, l.p90_ms, l.p99_ms, l.p999_ms, l.p9999_ms, l.max_ms] {
-            let _ = write!(out, "<td>{value:.3}</td>");
+        let _ = write!(out, "<tr><td>{kind}</td>");
+        for value in [l.p50_ms, l.p90_ms, l.p99_ms, l.p999_ms, l.p9999_ms, l.max_ms, l.mean_ms] {
+            let _ = write!(out, "<td>{}</td>", digits(value));
         }
         out.push_str("</tr>\n");
-        lead = "<td></td><td></td><td></td><td></td>".to_owned();
     }
+}
+
+/// Microseconds below 10 ms, and as wide a number above.
+fn digits(ms: f64) -> String {
+    let digits = match ms {
+        v if v >= 1000.0 => 0,
+        v if v >= 100.0 => 1,
+        v if v >= 10.0 => 2,
+        _ => 3,
+    };
+    format!("{ms:.digits$}")
 }
 
 fn facts(out: &mut String, result: &RunResult) {
@@ -152,6 +176,8 @@ mod tests {
         let plots = ["Latency by percentile", "p99 over time", "Throughput over time", "Busy share of each core"];
         assert!(plots.iter().all(|p| page.contains(&format!("<h2>{p}</h2>"))), "{page}");
         assert_eq!(page.matches("<svg").count(), 4);
+        assert!(page.contains("warm-up: ") && page.contains("measured: 5 records/s offered, ") && page.contains("&#9632;</b> produce"));
+        assert_eq!([0.5, 12.3456, 123.456, 1234.5].map(digits), ["0.500", "12.35", "123.5", "1234"]);
         assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("href="), "nothing from elsewhere");
     }
 }

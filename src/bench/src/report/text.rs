@@ -100,7 +100,7 @@ pub fn commit_line(commit: &Summary) -> String {
 /// What became of a group.
 pub fn group_line(g: &GroupResult) -> String {
     let mut line = format!(
-        "{}: {} members, {} generations, {} commits, {} records delivered again, longest rebalance {:.1} ms",
+        "{}: members {}, generations {}, commits {}, records delivered again {}, longest rebalance {:.1} ms",
         g.group, g.members, g.generations, g.commits, g.redelivered, g.rebalance_ms_max
     );
     for (error, count) in &g.commit_errors {
