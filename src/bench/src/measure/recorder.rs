@@ -121,7 +121,32 @@ pub struct Interval {
     counts: Counts,
     /// Since the start.
     errors: u64,
+    /// Of everything that was answered in it.
     histograms: Vec<(Kind, Histogram<u64>)>,
+    /// Of that, what was due in a measured window.
+    measured: Vec<(Kind, Histogram<u64>)>,
+}
+
+/// Moves what was recorded out of the histograms.
+fn taken(from: &mut [Histogram<u64>; 3]) -> Vec<(Kind, Histogram<u64>)> {
+    let mut taken = Vec::new();
+    for kind in Kind::ALL {
+        let histogram = &mut from[kind as usize];
+        if !histogram.is_empty() {
+            taken.push((kind, histogram.clone()));
+            histogram.reset();
+        }
+    }
+    taken
+}
+
+fn merge_histograms(own: &mut Vec<(Kind, Histogram<u64>)>, other: &[(Kind, Histogram<u64>)]) {
+    for (kind, histogram) in other {
+        match own.iter_mut().find(|h| h.0 == *kind) {
+            Some((_, own)) => own.add(histogram).expect("the histogram grows"),
+            None => own.push((*kind, histogram.clone())),
+        }
+    }
 }
 
 impl Interval {
@@ -132,12 +157,15 @@ impl Interval {
         self.length = end - self.from;
         self.counts.add(&other.counts);
         self.errors += other.errors;
-        for (kind, histogram) in &other.histograms {
-            match self.histograms.iter_mut().find(|h| h.0 == *kind) {
-                Some((_, own)) => own.add(histogram).expect("the histogram grows"),
-                None => self.histograms.push((*kind, histogram.clone())),
-            }
-        }
+        merge_histograms(&mut self.histograms, &other.histograms);
+        merge_histograms(&mut self.measured, &other.measured);
+    }
+
+    /// Adds what the same recorder has of the rest of it.
+    fn extend(&mut self, rest: &Self) {
+        let errors = rest.errors;
+        self.merge(rest);
+        self.errors = errors;
     }
 
     /// As it is shown.
@@ -164,6 +192,7 @@ pub struct Recorder {
     /// Where the present interval began.
     interval_from: u64,
     second: [Histogram<u64>; 3],
+    measured: [Histogram<u64>; 3],
     second_counts: Counts,
     errors: u64,
     intervals: Vec<Interval>,
@@ -176,6 +205,7 @@ impl Recorder {
             windows: vec![Window::new(0, warm_up.as_nanos() as u64, offered)],
             interval_from: 0,
             second: [empty(), empty(), empty()],
+            measured: [empty(), empty(), empty()],
             second_counts: Counts::default(),
             errors: 0,
             intervals: Vec::new(),
@@ -223,6 +253,9 @@ impl Recorder {
         self.second[kind as usize].record_n(micros, count).expect("the histogram grows");
         if let Some(window) = self.at(due) {
             window.histograms[kind as usize].record_n(micros, count).expect("the histogram grows");
+            if due >= self.windows[0].to {
+                self.measured[kind as usize].record_n(micros, count).expect("the histogram grows");
+            }
         }
     }
 
@@ -281,23 +314,21 @@ impl Recorder {
         if length == 0 {
             return;
         }
-        let mut histograms = Vec::new();
-        for kind in Kind::ALL {
-            let histogram = &mut self.second[kind as usize];
-            if !histogram.is_empty() {
-                histograms.push((kind, histogram.clone()));
-                histogram.reset();
-            }
-        }
-        self.intervals.push(Interval {
+        let interval = Interval {
             planned_end: self.planned_end(),
             from: self.interval_from,
             length,
             warm_up: self.interval_from < self.windows[0].to,
             counts: std::mem::take(&mut self.second_counts),
             errors: self.errors,
-            histograms,
-        });
+            histograms: taken(&mut self.second),
+            measured: taken(&mut self.measured),
+        };
+        match self.intervals.last_mut().filter(|last| last.planned_end == interval.planned_end) {
+            // It was ended before its time.
+            Some(last) => last.extend(&interval),
+            None => self.intervals.push(interval),
+        }
         self.interval_from = now;
     }
 
@@ -341,8 +372,8 @@ impl Recorder {
         builder.with_start_time(self.started).with_base_time(self.started).with_max_value_divisor(1000.0);
         // Writing into memory cannot fail.
         if let Ok(mut log) = builder.begin_log_with(&mut out, &mut serializer) {
-            for interval in self.intervals.iter().filter(|i| !i.warm_up) {
-                let Some((_, histogram)) = interval.histograms.iter().find(|h| h.0 == kind) else { continue };
+            for interval in &self.intervals {
+                let Some((_, histogram)) = interval.measured.iter().find(|h| h.0 == kind) else { continue };
                 let (from, length) = (Duration::from_nanos(interval.from), Duration::from_nanos(interval.length));
                 log.write_histogram(histogram, from, length, Tag::new(kind.name())).expect("written into memory");
             }
@@ -409,6 +440,12 @@ mod tests {
         let step = one.step(1);
         assert_eq!((step.errors["E"], step.unsent_records, step.produce.unwrap().count), (2, 5, 4));
         assert_eq!(one.histogram(Kind::Produce).len(), 4, "without the warm-up");
+        // A latency of the warm-up that ends in a measured second is shown in it and logged nowhere.
+        one.latency(Kind::Produce, 100 * MS, 2600 * MS, 1);
+        one.latency(Kind::Produce, 2400 * MS, 2600 * MS, 1);
+        one.flush(2700 * MS);
+        let last = one.intervals.last().unwrap();
+        assert_eq!((last.planned_end, last.histograms[0].1.len(), last.measured[0].1.len()), (3000 * MS, 2, 1));
     }
 
     #[test]

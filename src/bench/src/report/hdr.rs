@@ -14,8 +14,10 @@ const TICKS_PER_HALF: u32 = 5;
 pub fn percentiles(histogram: &Histogram<u64>) -> String {
     let mut out = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
     for at in histogram.iter_quantiles(TICKS_PER_HALF) {
-        let (value, quantile) = (at.value_iterated_to() as f64 / 1e3, at.quantile_iterated_to());
-        let count = histogram.count_between(0, at.value_iterated_to());
+        // The iterator's own value may be that of the next record: its quantiles are sums of fractions.
+        let quantile = at.quantile_iterated_to();
+        let at = histogram.value_at_quantile(quantile);
+        let (value, count) = (at as f64 / 1e3, histogram.count_between(0, at));
         if quantile < 1.0 {
             let _ = writeln!(out, "{value:>12.3} {quantile:.12} {count:>10} {:>14.2}", 1.0 / (1.0 - quantile));
         } else {
