@@ -245,9 +245,16 @@ fn new_producer(cluster: &mut Cluster) -> Result<(i64, i16), BenchError> {
         .with_transaction_timeout_ms(60_000)
         .with_producer_id(ProducerId(-1))
         .with_producer_epoch(-1);
-    let response = cluster.call_any(&request)?;
-    ClientError::check(response.error_code, "InitProducerId", None)?;
-    Ok((response.producer_id.0, response.producer_epoch))
+    let deadline = Instant::now() + cluster.config().operation_timeout;
+    loop {
+        let response = cluster.call_any(&request)?;
+        match ClientError::check(response.error_code, "InitProducerId", None) {
+            Ok(()) => return Ok((response.producer_id.0, response.producer_epoch)),
+            // Kafka gets its first block of ids from the controller (COORDINATOR_LOAD_IN_PROGRESS).
+            Err(error) if error.is_retriable() && Instant::now() < deadline => cluster.pause()?,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 pub fn leaders(partitions: &[TargetPartition]) -> Vec<i32> {
