@@ -1,6 +1,5 @@
 //! `bench compare` and `bench regress`: several targets in interleaved rounds of one run, or saved runs of one machine.
 
-use crate::BenchError;
 use crate::load::Threads;
 use crate::measure::RunResult;
 use crate::properties::{ClientProperties, PropertyArgs};
@@ -11,8 +10,10 @@ use crate::scenario::{Scenario, ShortArgs};
 use crate::stats::{self, Comparison, Verdict};
 use crate::targets::{Spec, StartArgs, Started};
 use crate::threads::ThreadArgs;
+use crate::{BenchError, say};
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -167,7 +168,7 @@ fn run(specs: &[Spec], args: &RoundArgs) -> Result<(bool, Vec<Row>), BenchError>
         }
     }
     let rows = rows(&rounds);
-    print!("{}", table(&rounds[0][0].target, &rows, args.rounds as usize));
+    say(&table(&rounds[0][0].target, &rows, args.rounds as usize))?;
     if let Some(path) = &args.json {
         let document = Document { compared_with: &rounds[0][0].target, rows: &rows, rounds: &rounds };
         save(path, serde_json::to_string_pretty(&document).expect("plain numbers and text").as_bytes())?;
@@ -257,15 +258,17 @@ fn table(first: &str, rows: &[Row], rounds: usize) -> String {
 fn compare_saved(files: &[String]) -> Result<bool, BenchError> {
     let runs = files.iter().map(|f| RunResult::load(Path::new(f))).collect::<Result<Vec<_>, _>>().map_err(BenchError::Arguments)?;
     check_comparable(&runs).map_err(BenchError::Arguments)?;
+    let mut out = String::new();
     for (file, run) in files.iter().zip(&runs).skip(1) {
-        println!("{file} ({}) against {} ({})", run.target, files[0], runs[0].target);
+        let _ = writeln!(out, "{file} ({}) against {} ({})", run.target, files[0], runs[0].target);
         for measure in &MEASURES {
             if let Some((a, b)) = (measure.of)(&runs[0]).zip((measure.of)(run)).filter(|(a, _)| *a > 0.0) {
-                println!("{:<22}{:>10}{:>10}  ratio {}", measure.name, number(a), number(b), number(b / a));
+                let _ = writeln!(out, "{:<22}{:>10}{:>10}  ratio {}", measure.name, number(a), number(b), number(b / a));
             }
         }
     }
-    println!("\nno verdict: these ran at different times. odradek bench compare with targets runs them in turns.");
+    out.push_str("\nno verdict: these ran at different times. odradek bench compare with targets runs them in turns.\n");
+    say(&out)?;
     Ok(runs.iter().all(RunResult::is_clean))
 }
 
@@ -289,8 +292,32 @@ fn check_comparable(runs: &[RunResult]) -> Result<(), String> {
         if run.scenario != first.scenario {
             return Err(format!("runs of different scenarios are not compared: '{}' and '{}'", first.scenario, run.scenario));
         }
+        // Runs that older versions saved do not say.
+        let known = !run.parameters.is_null() && !first.parameters.is_null();
+        if known && run.parameters != first.parameters {
+            return Err(format!(
+                "runs of '{}' with different parameters are not compared; they differ in {}",
+                run.scenario,
+                differences("", &first.parameters, &run.parameters).join(", ")
+            ));
+        }
     }
     Ok(())
+}
+
+/// Names of what is not the same.
+fn differences(name: &str, a: &Value, b: &Value) -> Vec<String> {
+    let (Value::Object(of_a), Value::Object(of_b)) = (a, b) else {
+        return if a == b { Vec::new() } else { vec![format!("{name} ({a} and {b})")] };
+    };
+    let mut keys: Vec<&String> = of_a.keys().chain(of_b.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let inner = |key: &String| {
+        let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+        differences(&name, of_a.get(key).unwrap_or(&Value::Null), of_b.get(key).unwrap_or(&Value::Null))
+    };
+    keys.into_iter().flat_map(inner).collect()
 }
 
 #[cfg(test)]
@@ -306,6 +333,7 @@ mod tests {
         let broker = BrokerUse { start_up_s: 1.0, cpu_s, resident_mb: 5.0, resident_peak_mb: 6.0, written_mb: 7.0, context_switches: 0 };
         RunResult {
             scenario: "s".into(),
+            parameters: Value::Null,
             description: String::new(),
             target: target.into(),
             command: String::new(),
@@ -357,7 +385,14 @@ mod tests {
         assert!(check_comparable(&[a.clone(), b.clone()]).unwrap_err().contains("different machines"));
         b.machine = a.machine.clone();
         b.scenario = "t".into();
-        assert!(check_comparable(&[a, b]).unwrap_err().contains("different scenarios"));
+        assert!(check_comparable(&[a.clone(), b.clone()]).unwrap_err().contains("different scenarios"));
+        b.scenario = a.scenario.clone();
+        b.parameters = serde_json::json!({ "producers": { "acks": "1", "count": 8 }, "topics": 1 });
+        let a = RunResult { parameters: serde_json::json!({ "producers": { "acks": "all", "count": 8 }, "topics": 1 }), ..a };
+        let error = check_comparable(&[a.clone(), b.clone()]).unwrap_err();
+        assert!(error.ends_with("they differ in producers.acks (\"all\" and \"1\")"), "{error}");
+        b.parameters = a.parameters.clone();
+        assert!(check_comparable(&[a, b]).is_ok());
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub use process::Process;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use odradek_client::ClientError;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Measure a broker
@@ -117,6 +118,15 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
             }
             ExitCode::from(if matches!(error, BenchError::Arguments(_)) { 2 } else { 1 })
         }
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn say(text: &str) -> Result<(), BenchError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -86,6 +86,7 @@ pub fn measure(
     let result = RunResult {
         scenario: scenario.name.clone(),
         description: scenario.description.clone(),
+        parameters: serde_json::to_value(scenario).expect("plain numbers and text"),
         target: subject.name.clone(),
         command: command_line(),
         harness_version: env!("CARGO_PKG_VERSION").to_owned(),

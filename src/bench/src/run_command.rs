@@ -7,7 +7,7 @@ use crate::run::{Measured, Subject, measure};
 use crate::scenario::{Scenario, ShortArgs};
 use crate::targets::{Spec, StartArgs};
 use crate::threads::ThreadArgs;
-use crate::{BenchError, limits};
+use crate::{BenchError, limits, say};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -118,12 +118,12 @@ pub fn run_scenario(scenario: &Scenario, target: &TargetArgs, topic: Option<&str
 fn show(measured: &Measured, output: &OutputArgs) -> Result<(), BenchError> {
     let json = || serde_json::to_string_pretty(&measured.result).expect("plain numbers and text");
     match output.json.as_deref() {
-        Some(path) if path.as_os_str() == "-" => println!("{}", json()),
+        Some(path) if path.as_os_str() == "-" => say(&format!("{}\n", json()))?,
         Some(path) => {
             save(path, json().as_bytes())?;
-            print!("{}", text::table(&measured.result));
+            say(&text::table(&measured.result))?;
         }
-        None => print!("{}", text::table(&measured.result)),
+        None => say(&text::table(&measured.result))?,
     }
     if let Some(prefix) = &output.hdr {
         hdr::write(&measured.recorder, prefix)?;

@@ -1,11 +1,11 @@
 //! `bench produce`, `bench fetch`, `bench audit`: scenarios on the command line.
 
-use crate::BenchError;
 use crate::load::{Crew, Threads};
 use crate::report::text;
 use crate::run_command::{self, ClientArgs, OutputArgs, TargetArgs};
 use crate::scenario::{CatchUp, Consumers, Producers, Rate, Record, Scenario, Size};
 use crate::target::Topics;
+use crate::{BenchError, say};
 use clap::Args;
 
 /// Topics of a shortcut.
@@ -162,9 +162,9 @@ pub fn audit(args: &AuditArgs) -> Result<bool, BenchError> {
     let mut crew = Crew::prepare(&scenario, &Threads::one(), &mut cluster, &partitions)?;
     let found = crew.audit_all(&mut cluster, &partitions)?;
     if args.json {
-        println!("{}", serde_json::json!({ "kind": "audit", "clean": found.is_clean(), "findings": found }));
+        say(&format!("{}\n", serde_json::json!({ "kind": "audit", "clean": found.is_clean(), "findings": found })))?;
     } else {
-        println!("{}", text::audit_line(&found));
+        say(&format!("{}\n", text::audit_line(&found)))?;
     }
     Ok(found.is_clean())
 }

@@ -73,9 +73,9 @@ pub fn run(args: &LimitsArgs) -> Result<bool, BenchError> {
     let json = serde_json::to_string_pretty(&limits).expect("plain numbers and text");
     save(&saved_in(&cache), json.as_bytes())?;
     match args.json.as_deref() {
-        Some(path) if path.as_os_str() == "-" => println!("{json}"),
+        Some(path) if path.as_os_str() == "-" => crate::say(&format!("{json}\n"))?,
         Some(path) => save(path, json.as_bytes())?,
-        None => print!("{}", table(&limits)),
+        None => crate::say(&table(&limits))?,
     }
     Ok(true)
 }

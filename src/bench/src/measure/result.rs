@@ -211,6 +211,9 @@ impl Machine {
 pub struct RunResult {
     pub scenario: String,
     pub description: String,
+    /// The scenario as it ran, with client properties and what shortened it.
+    #[serde(default)]
+    pub parameters: serde_json::Value,
     /// What was measured: an address, or what was started.
     pub target: String,
     pub command: String,

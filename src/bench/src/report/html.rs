@@ -154,6 +154,7 @@ mod tests {
         let result = RunResult {
             scenario: "<b>".into(),
             description: "a & b".into(),
+            parameters: serde_json::Value::Null,
             target: "t".into(),
             command: "odradek bench".into(),
             harness_version: "1".into(),

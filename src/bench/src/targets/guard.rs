@@ -87,7 +87,8 @@ impl Guard {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bench", "guard"]).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null());
         // In a group of its own, so that an interrupt from the terminal reaches the harness only.
-        let mut child = command.process_group(0).spawn()?;
+        let started = command.process_group(0).spawn();
+        let mut child = started.map_err(|e| BenchError::Broker(format!("the guard over started brokers cannot be started: {e}")))?;
         let tell = child.stdin.take().expect("piped above");
         let mut guards = guards();
         let number = guards.last().map_or(0, |g| g.0 + 1);
