@@ -200,7 +200,7 @@ async fn run(work: Work) -> JobResult {
             Some(file) => zero(file, from, to).await.map_err(io::Error::from),
             None => zero_buffered(&path, from, to).await.map_err(io::Error::from),
         },
-        Work::RemoveTree { path } => remove_tree(path).await,
+        Work::RemoveFile { path } => remove_file(path).await,
         Work::Compute(work) => glommio::executor().spawn_blocking(work).await,
     }
 }
@@ -231,9 +231,9 @@ async fn zero_buffered(path: &Path, from: u64, to: u64) -> Result<(), GlommioErr
 }
 
 /// Unlinking a large file takes the kernel long (extents are freed), so it goes to the blocking pool.
-async fn remove_tree(path: PathBuf) -> JobResult {
+async fn remove_file(path: PathBuf) -> JobResult {
     glommio::executor()
-        .spawn_blocking(move || match std::fs::remove_dir_all(&path) {
+        .spawn_blocking(move || match std::fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         })
@@ -262,12 +262,11 @@ mod tests {
         assert_eq!(bytes.len(), 1 << 20);
         assert!(bytes[..4096].iter().all(|&b| b == 7) && bytes[4096..].iter().all(|&b| b == 0));
 
-        let tree = dir.path().join("topic-0");
-        std::fs::create_dir(&tree).unwrap();
-        std::fs::write(tree.join("x.log"), b"x").unwrap();
-        run_job(&background, |done| Job::remove_tree(tree.clone(), done)).unwrap();
-        run_job(&background, |done| Job::remove_tree(tree.clone(), done)).expect("gone already is fine");
-        assert!(!tree.exists());
+        let segment = dir.path().join("x.log");
+        std::fs::write(&segment, b"x").unwrap();
+        run_job(&background, |done| Job::remove_file(segment.clone(), done)).unwrap();
+        run_job(&background, |done| Job::remove_file(segment.clone(), done)).expect("gone already is fine");
+        assert!(!segment.exists());
 
         let missing = dir.path().join("missing");
         assert!(run_job(&background, |done| Job::zero(missing, 0, 4096, done)).is_err());
@@ -294,7 +293,7 @@ mod tests {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         for _ in 0..60 {
             let (background, thread) = Background::start(dir.path()).unwrap();
-            run_job(&background, |done| Job::remove_tree(dir.path().join("missing"), done)).unwrap();
+            run_job(&background, |done| Job::remove_file(dir.path().join("missing"), done)).unwrap();
             background.stop();
             thread.join().unwrap();
         }

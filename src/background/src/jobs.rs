@@ -24,8 +24,8 @@ pub struct Job {
 pub(crate) enum Work {
     /// Writes zeros over `[from, to)` of a file, so that later direct writes meet written extents (twice as fast on ext4).
     Zero { path: PathBuf, from: u64, to: u64 },
-    /// Removes a directory and everything in it.
-    RemoveTree { path: PathBuf },
+    /// Unlinks a file.
+    RemoveFile { path: PathBuf },
     /// Runs a closure on glommio's blocking pool: long computation such as checking a batch that expands enormously.
     Compute(Box<dyn FnOnce() -> JobResult + Send>),
 }
@@ -36,9 +36,9 @@ impl Job {
         Self { work: Work::Zero { path, from, to }, done: Box::new(done) }
     }
 
-    /// Removes a directory tree. One that is not there counts as removed.
-    pub fn remove_tree(path: PathBuf, done: impl FnOnce(JobResult) + Send + 'static) -> Self {
-        Self { work: Work::RemoveTree { path }, done: Box::new(done) }
+    /// Unlinks a file. One that is not there counts as removed.
+    pub fn remove_file(path: PathBuf, done: impl FnOnce(JobResult) + Send + 'static) -> Self {
+        Self { work: Work::RemoveFile { path }, done: Box::new(done) }
     }
 
     /// Runs `work` where it may take long.
@@ -49,7 +49,7 @@ impl Job {
     pub fn priority(&self) -> Priority {
         match self.work {
             Work::Zero { .. } => Priority::Soon,
-            Work::RemoveTree { .. } | Work::Compute(_) => Priority::Whenever,
+            Work::RemoveFile { .. } | Work::Compute(_) => Priority::Whenever,
         }
     }
 }

@@ -38,11 +38,11 @@ impl<T> Outcome<T> {
     }
 }
 
-/// Unlinks a directory tree on the background plane. A full queue is an error: the directory stays until the next start.
-pub async fn remove_tree(background: Background, path: PathBuf) -> io::Result<()> {
+/// Unlinks a file on the background plane. A full queue is an error: its directory stays until the next start.
+pub async fn remove_file(background: Background, path: PathBuf) -> io::Result<()> {
     let outcome: Arc<Outcome<JobResult>> = Outcome::new();
     let theirs = outcome.clone();
-    background.submit(Job::remove_tree(path, move |result| theirs.tell(result))).map_err(io::Error::other)?;
+    background.submit(Job::remove_file(path, move |result| theirs.tell(result))).map_err(io::Error::other)?;
     outcome.wait().await
 }
 

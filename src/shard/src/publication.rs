@@ -3,7 +3,7 @@
 use crate::coordinators::groups;
 use crate::messages::{GroupsCall, Publication};
 use crate::shard::Shard;
-use crate::topics::TopicSpec;
+use crate::topics::{self, TopicSpec};
 use odradek_base::{PartitionIndex, TopicId, TopicPartition};
 use odradek_cluster::image::TopicChange;
 use odradek_cluster::{Image, Topic};
@@ -61,8 +61,9 @@ async fn follow(shard: &Rc<Shard>, image: &Image, topic: &Topic) {
     }
 }
 
-/// Gives every partition the settings that its topic has now.
+/// Gives every partition the settings that its topic has now, and the store the broker's.
 fn renew_configs(shard: &Rc<Shard>, image: &Image) {
+    shard.store().set_delete_delay(topics::delete_delay(shard, image));
     // In the order of their ids: the partitions of a topic follow each other.
     let mut spec: Option<(TopicId, TopicSpec<'_>)> = None;
     for partition in shard.store().partitions() {

@@ -11,11 +11,12 @@ use crate::metrics;
 use crate::offline;
 use crate::shard::Shard;
 use crate::stop::StopSignal;
-use crate::topics::TopicSpec;
+use crate::topics::{self, TopicSpec};
 use odradek_background::Background;
 use odradek_base::{PartitionIndex, ShardId, TopicPartition};
 use odradek_cluster::records::EndpointRecord;
 use odradek_cluster::{Controller as Logic, Image, Registration, View};
+use odradek_log::segment::names;
 use odradek_ring::Ring;
 use odradek_ring::mesh::Port;
 use odradek_settings::Advertise;
@@ -106,6 +107,9 @@ async fn begin(shard: &Rc<Shard>, cluster_id: &str) -> Result<(RecoveryReport, V
         shard.wait_for_metadata().await;
     }
     let recovery = open_store(shard).await?;
+    if shard.id == CONTROLLER_SHARD {
+        shard.ring.spawn(remove_strays(shard.clone()));
+    }
     shard.follow_coordinators();
     let mut told = offline::Told::default();
     offline::tell(shard, &mut told).await;
@@ -225,6 +229,16 @@ async fn open_store(shard: &Rc<Shard>) -> Result<RecoveryReport, StartError> {
     Ok(report)
 }
 
+/// Removes what is left of moves to another log directory whose topics were deleted meanwhile.
+async fn remove_strays(shard: Rc<Shard>) {
+    let owned = || {
+        let image = shard.image();
+        let stems = image.topics().flat_map(|topic| topic.partitions.keys().map(|index| names::future_stem(&topic.name, *index)));
+        stems.collect()
+    };
+    shard.store().remove_strays(owned).await;
+}
+
 /// Deletes what retention no longer keeps, every `log.retention.check.interval.ms`.
 async fn retention(shard: Rc<Shard>) {
     let interval = Duration::from_millis(shard.config.settings.log_retention_check_interval_ms().max(1));
@@ -261,7 +275,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         unlinker: shard
             .background
             .clone()
-            .map(|background| Unlinker(Rc::new(move |path| Box::pin(background_jobs::remove_tree(background.clone(), path))))),
+            .map(|background| Unlinker(Rc::new(move |path| Box::pin(background_jobs::remove_file(background.clone(), path))))),
         journal_file_bytes: settings.journal_bytes() / files as u64,
         journal_files: files,
         journal_block_bytes_max: settings.journal_block_bytes(),
@@ -274,6 +288,7 @@ fn store_config(shard: &Rc<Shard>) -> StoreConfig {
         cold_reads_bytes_max: config.memory.bytes(Part::ColdReads) as usize,
         cold_reads_live_percent: settings.cold_reads_percent(),
         recovery: shard.recovery.clone(),
+        delete_delay: topics::delete_delay(shard, &shard.image()),
         disk_reserve_bytes: settings.disk_reserve_bytes(),
         ..StoreConfig::default()
     }

@@ -8,13 +8,15 @@ use crate::topic_config;
 use hashbrown::HashMap;
 use odradek_base::{LeaderEpoch, PartitionIndex, ShardId, TopicId, TopicPartition};
 use odradek_cluster::Image;
+use odradek_cluster::image::Layers;
 use odradek_log::config::LogConfig;
-use odradek_store::PartitionSpec;
+use odradek_store::{PartitionSpec, StoreConfig};
 use odradek_wire::ErrorCode;
 use odradek_wire::batch::validate::ValidationRules;
 use odradek_wire::produce::TopicReference;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Topics that are kept at the same time; beyond it the cache starts anew.
 const TOPICS_CACHED_MAX: usize = 100_000;
@@ -124,6 +126,13 @@ fn configs_of(shard: &Shard, image: &Image, name: &str) -> (LogConfig, Validatio
     let config = topic_config::log_config(&values, shard.config.settings.producer_id_expiration_ms());
     let rules = topic_config::validation_rules(&values, &config);
     (config, rules)
+}
+
+/// How long the directories of deleted topics wait: the broker's `log.segment.delete.delay.ms`, as in Kafka's `LogManager.deleteLogs`.
+pub fn delete_delay(shard: &Shard, image: &Image) -> Duration {
+    let layers = Layers::new(image, &shard.config.settings, shard.view().id(shard.config.broker_of(shard.id)));
+    let text = layers.broker_value("log.segment.delete.delay.ms");
+    text.and_then(|text| text.parse().ok()).map_or(StoreConfig::default().delete_delay, Duration::from_millis)
 }
 
 /// What the store needs to know of the partitions of one topic. The configs are worked out once for all of them.

@@ -21,6 +21,7 @@ pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
     }
     shared.work.notify_all();
     shared.flush_wanted.notify_all();
+    shared.deleted.changed.notify_all();
     while !(shared.commit_done.get() && shared.flusher_done.get()) {
         let stopped = shared.stopped.listen();
         if shared.commit_done.get() && shared.flusher_done.get() {

@@ -22,7 +22,7 @@ pub enum DirectIo {
     Off,
 }
 
-/// Removes a directory tree somewhere else than on the shard: unlinking large files keeps the kernel busy for long.
+/// Removes a file somewhere else than on the shard: unlinking a large one keeps the kernel busy for long. One that is not there counts as removed.
 #[derive(Clone)]
 pub struct Unlinker(pub Rc<dyn Fn(PathBuf) -> LocalBoxFuture<'static, io::Result<()>>>);
 
@@ -40,7 +40,7 @@ pub struct StoreConfig {
     pub journal_dir: Option<PathBuf>,
     pub shard: ShardId,
     pub direct_io: DirectIo,
-    /// Who unlinks the directories of deleted partitions; the ring itself without one.
+    /// Who unlinks the files of deleted partitions; the ring itself without one.
     pub unlinker: Option<Unlinker>,
     /// Size of one journal file, in bytes.
     pub journal_file_bytes: u64,
@@ -64,6 +64,8 @@ pub struct StoreConfig {
     pub cold_reads_live_percent: u32,
     /// Cold data kept for readers that go on where they stopped, what is read ahead for them included, in bytes.
     pub read_ahead_bytes: usize,
+    /// `log.segment.delete.delay.ms`: how long the directories of deleted partitions wait to be unlinked. [`crate::Store::set_delete_delay`] changes it.
+    pub delete_delay: Duration,
     /// Pending batches are flushed at the latest after this time.
     pub flush_age: Duration,
     /// `odradek.disk.reserve.bytes`: free bytes of each file system that records do not take; 0 for none.
@@ -94,6 +96,7 @@ impl Default for StoreConfig {
             cold_reads_live_bytes_max: 256 << 10,
             cold_reads_live_percent: 30,
             read_ahead_bytes: 32 << 20,
+            delete_delay: Duration::from_secs(60),
             flush_age: Duration::from_secs(30),
             disk_reserve_bytes: 0,
             state_interval: Duration::from_secs(60),

@@ -8,6 +8,7 @@ use crate::buffer_pool::BufferPool;
 use crate::cold_reads::ColdReads;
 use crate::commit;
 use crate::config::{DirectIo, PartitionSpec, StoreConfig};
+use crate::delete::Deleted;
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::foreign::{Checkpoints, Known};
@@ -165,6 +166,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         counters: Counters::default(),
         compaction: crate::compaction::Compaction::default(),
         unlinks: RefCell::new(BTreeSet::new()),
+        deleted: Deleted::new(config.delete_delay),
         retained: RefCell::new(Vec::new()),
         offline: Offline::new(offline),
         room: Room::new(config.log_dirs.len(), journal_dir.clone(), config.disk_reserve_bytes),
@@ -205,11 +207,8 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     ring.spawn(flusher::run(shared.clone()));
     ring.spawn(journal_files::zero_ahead(shared.clone()));
     ring.spawn(room::watch(shared.clone()));
-    let sweeping = shared.clone();
-    ring.spawn(async move {
-        relocate::resume(&sweeping).await;
-        crate::delete::sweep(&sweeping).await;
-    });
+    ring.spawn(relocate::resume(shared.clone()));
+    ring.spawn(crate::delete::run(shared.clone()));
     report.took = ring.now() - started;
     if !report.clean {
         tracing::info!(
@@ -580,7 +579,7 @@ async fn locate_and_recover(
     }
 }
 
-async fn topic_id(ring: &Ring, path: &Path) -> Result<Option<odradek_base::TopicId>, StoreError> {
+pub(crate) async fn topic_id(ring: &Ring, path: &Path) -> Result<Option<odradek_base::TopicId>, StoreError> {
     let path = path.join(names::PARTITION_METADATA);
     match ring.read_to_vec(&path).await {
         Ok(bytes) => Ok(std::str::from_utf8(&bytes).ok().and_then(checkpoint::decode_partition_metadata)),

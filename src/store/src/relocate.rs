@@ -13,15 +13,16 @@
 use crate::careful;
 use crate::delete;
 use crate::error::StoreError;
+use crate::open;
 use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use odradek_base::buffer::{align_down, align_up};
-use odradek_base::{AlignedBuf, Offset, TopicPartition};
+use odradek_base::{AlignedBuf, Offset};
 use odradek_log::checkpoint;
 use odradek_log::segment::names;
 use odradek_ring::{File, OpenOptions, Sync};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -127,28 +128,68 @@ pub(crate) fn describe(shared: &Shared, partition: &PartitionShared) -> Option<F
     })
 }
 
+/// Waits until no move, nor anything else, renames files of a partition that was deleted. Returns the directory that a move had left, where the
+/// caller has to set it aside.
+pub(crate) async fn let_go(shared: &Shared, partition: &PartitionShared) -> Option<PathBuf> {
+    loop {
+        let left = partition.left.borrow_mut().take();
+        if left.is_some() || (partition.moving.borrow().is_none() && !partition.retaining.get()) {
+            return left;
+        }
+        shared.ring.sleep(LOOK).await;
+    }
+}
+
+/// Copies in the log directories that are online: log directory, path, stem of the name.
+async fn copies(shared: &Shared) -> Vec<(usize, PathBuf, String)> {
+    let mut found = Vec::new();
+    for (index, directory) in shared.config.log_dirs.iter().enumerate().filter(|(index, _)| shared.offline.is_online(*index)) {
+        let Ok(entries) = shared.ring.read_dir(directory).await else { continue };
+        let copies =
+            entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| Some((entry, names::partition_of_future(&entry.name)?)));
+        found.extend(copies.map(|(entry, stem)| (index, directory.join(&entry.name), stem.to_owned())));
+    }
+    found
+}
+
+/// See [`crate::Store::remove_strays`].
+pub(crate) async fn remove_strays(shared: &Rc<Shared>, owned: impl FnOnce() -> BTreeSet<String>) {
+    let copies = copies(shared).await;
+    if copies.is_empty() {
+        return;
+    }
+    let owned = owned();
+    for (_, path, stem) in copies.into_iter().filter(|(_, _, stem)| !owned.contains(stem)) {
+        let Some((topic, partition)) = names::parse_partition_directory(&stem) else { continue };
+        tracing::info!(copy = %path.display(), "removed: its partition is gone");
+        if let Err(error) = delete::set_aside(shared, &path, topic, partition).await {
+            tracing::warn!("the copy of a partition that is gone stays: {error}");
+        }
+    }
+}
+
 /// Begins moves again that the last run did not finish. Their copies are removed: what they hold was not known to be flushed.
-pub(crate) async fn resume(shared: &Rc<Shared>) {
-    let by_name: BTreeMap<String, TopicPartition> = shared
+pub(crate) async fn resume(shared: Rc<Shared>) {
+    let shared = &shared;
+    let by_name: BTreeMap<String, Rc<PartitionShared>> = shared
         .partitions
         .borrow()
         .values()
-        .map(|known| (names::partition_directory(&known.topic_name, known.tp.partition), known.tp))
+        .map(|known| (names::future_stem(&known.topic_name, known.tp.partition), known.clone()))
         .collect();
-    for (index, directory) in shared.config.log_dirs.iter().enumerate().filter(|(index, _)| shared.offline.is_online(*index)) {
-        let Ok(entries) = shared.ring.read_dir(directory).await else { continue };
-        for entry in entries.iter().filter(|entry| entry.is_dir) {
-            let Some(name) = names::partition_of_future(&entry.name) else { continue };
-            // Directories of other shards are theirs to look after.
-            let Some(partition) = by_name.get(name).and_then(|tp| shared.partitions.borrow().get(tp).cloned()) else { continue };
-            let result = delete::set_aside(shared, &directory.join(&entry.name), &partition.topic_name, partition.tp.partition).await;
-            if let Err(error) = result {
-                tracing::warn!("an unfinished move cannot be begun again: {error}");
-            } else if partition.path.directory() != index && partition.moving.borrow().is_none() {
-                tracing::info!(partition = %partition.tp, to = %directory.display(), "move to another log directory begins again");
-                if let Err(error) = begin(shared, &partition, directory) {
-                    tracing::warn!(partition = %partition.tp, "it does not: {error}");
-                }
+    // Read before anybody can begin a move; those of other shards are theirs to look after.
+    for (index, path, stem) in copies(shared).await {
+        let Some(partition) = by_name.get(&stem) else { continue };
+        // An earlier topic of that name may have been moved, not this one. What has no id yet has nothing else either.
+        let id = open::topic_id(&shared.ring, &path).await.ok().flatten();
+        let ours = id.is_none_or(|id| id == partition.tp.topic || id.is_none());
+        let to = shared.config.log_dirs.get(index).cloned().unwrap_or_default();
+        if let Err(error) = delete::set_aside(shared, &path, &partition.topic_name, partition.tp.partition).await {
+            tracing::warn!("an unfinished move cannot be begun again: {error}");
+        } else if ours && !partition.is_deleted() && partition.path.directory() != index && partition.moving.borrow().is_none() {
+            tracing::info!(partition = %partition.tp, to = %to.display(), "move to another log directory begins again");
+            if let Err(error) = begin(shared, partition, &to) {
+                tracing::warn!(partition = %partition.tp, "it does not: {error}");
             }
         }
     }
@@ -356,12 +397,15 @@ impl Mover<'_> {
             delete::set_aside(shared, &new, &partition.topic_name, partition.tp.partition).await?;
             return Ok(false);
         }
+        *partition.left.borrow_mut() = Some(old.clone());
         partition.path.relocate(self.this.to, self.target);
         shared.files.forget_below(&old);
         if !crate::state_file::checkpoint_now(shared).await {
             // Nothing is written any more; the next start uses the directory that the state file names.
             return Ok(true);
         }
+        // A deletion may have seen to it, and the name may be another topic's by now.
+        let Some(old) = partition.left.borrow_mut().take() else { return Ok(true) };
         if let Err(error) = delete::set_aside(shared, &old, &partition.topic_name, partition.tp.partition).await {
             // It was moved all the same; the next start finds the rest.
             tracing::warn!("the old directory of a moved partition stays: {error}");

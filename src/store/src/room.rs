@@ -99,10 +99,6 @@ impl Room {
         self.journal.get() || self.state.get() || (0..self.directories.borrow().len()).any(|directory| self.is_full(directory))
     }
 
-    pub fn set_state_full(&self, full: bool) {
-        self.state.set(full);
-    }
-
     pub fn is_state_full(&self) -> bool {
         self.state.get()
     }
@@ -153,6 +149,13 @@ impl Shared {
         }
     }
 
+    /// The state file finds no room (any more).
+    pub fn set_state_full(&self, full: bool) {
+        if self.room.state.replace(full) != full {
+            self.deleted.changed.notify_all();
+        }
+    }
+
     fn room_changed(&self, place: &str, full: bool) {
         if full {
             tracing::error!(
@@ -162,6 +165,7 @@ impl Shared {
         } else {
             tracing::info!(shard = %self.config.shard, "there is room in {place} again");
         }
+        self.deleted.changed.notify_all();
         // Who waits for admission or for journal space looks again.
         self.relieved.notify_all();
         self.flush_wanted.notify_all();

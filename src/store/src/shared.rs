@@ -6,6 +6,7 @@ use crate::cold_reads::ColdReads;
 use crate::compaction::Compaction;
 use crate::compaction::swap::PartitionCompaction;
 use crate::config::StoreConfig;
+use crate::delete::Deleted;
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::journal_files::JournalFiles;
@@ -64,6 +65,8 @@ pub(crate) struct PartitionShared {
     pub held: Cell<bool>,
     /// It is being moved to another log directory.
     pub moving: RefCell<Option<Rc<Move>>>,
+    /// The directory that a move has left, until the state file says so: whoever takes it from here sets it aside.
+    pub left: RefCell<Option<PathBuf>>,
     pub compaction: PartitionCompaction,
     /// What the last flush left in the last block.
     pub tail_block: Cell<Option<TailBlock>>,
@@ -94,6 +97,7 @@ impl PartitionShared {
             retaining: Cell::new(false),
             held: Cell::new(false),
             moving: RefCell::new(None),
+            left: RefCell::new(None),
             compaction: PartitionCompaction::default(),
             tail_block: Cell::new(None),
             padded: Cell::new(false),
@@ -275,6 +279,7 @@ pub(crate) struct Shared {
     pub compaction: Compaction,
     /// Files that wait to be unlinked.
     pub unlinks: RefCell<BTreeSet<PathBuf>>,
+    pub deleted: Deleted,
     /// What the state file says of partitions that could not be opened; it is kept.
     pub retained: RefCell<Vec<PartitionState>>,
     pub offline: Offline,

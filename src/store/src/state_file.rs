@@ -159,14 +159,14 @@ pub(crate) async fn checkpoint(shared: &Rc<Shared>) {
     match write(shared, &state).await {
         Ok(()) => {
             shared.state_writing.set(None);
-            shared.room.set_state_full(false);
+            shared.set_state_full(false);
             shared.state_requests.done.set(number);
             shared.state_requests.written.notify_all();
             shared.compaction.state_written.set(collected);
             shared.release_journal();
         }
         Err(error) => {
-            shared.room.set_state_full(error.is_full());
+            shared.set_state_full(error.is_full());
             shared.state_dirty.set(shared.state_writing.take().or(shared.state_dirty.get()));
             tracing::warn!("the shard's state could not be saved, an unclean start would have more to check: {error}");
         }
@@ -180,7 +180,7 @@ pub(crate) async fn write_first(shared: &Shared, clean: bool) -> Result<bool, St
             if clean {
                 disown(shared).await?;
             }
-            shared.room.set_state_full(true);
+            shared.set_state_full(true);
             tracing::error!(shard = %shared.config.shard, "the start goes on without a new state file: {error}");
             Ok(false)
         }

@@ -15,6 +15,7 @@ use odradek_ring::sync::Listen;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// One of `log.dirs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,17 @@ impl Store {
     /// Deletes a partition. Its handles report [`StoreError::Deleted`] from now on. One that is not there is fine.
     pub async fn delete(&self, tp: TopicPartition) -> Result<(), StoreError> {
         delete::delete(&self.shared, tp).await
+    }
+
+    /// `log.segment.delete.delay.ms`, for what waits already too.
+    pub fn set_delete_delay(&self, delay: Duration) {
+        self.shared.deleted.set_delay(delay);
+    }
+
+    /// Sets aside copies of moves that were under way ([`Partition::move_to`]) whose partitions no shard of this node has any more. `owned` gives the
+    /// stems of all partitions' copies ([`odradek_log::segment::names::future_stem`]); it is asked after the directories were read.
+    pub async fn remove_strays(&self, owned: impl FnOnce() -> BTreeSet<String>) {
+        relocate::remove_strays(&self.shared, owned).await;
     }
 
     pub fn partition(&self, tp: TopicPartition) -> Option<Partition> {

@@ -111,7 +111,8 @@ fn full_and_relieved(seed: u64, config: StoreConfig, capacity_bytes: u64, before
 }
 
 fn config() -> StoreConfig {
-    small(Path::new("/data"))
+    // What is deleted goes at once all the same.
+    StoreConfig { delete_delay: Duration::from_secs(3600), ..small(Path::new("/data")) }
 }
 
 #[test]

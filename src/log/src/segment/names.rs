@@ -70,13 +70,18 @@ pub fn deleted_directory(topic: &str, partition: PartitionIndex, unique: Uuid) -
 /// What the copy of a partition that is being moved to another log directory is called: `<topic>-<partition>.<uuid without dashes>-future`, cut as
 /// [`deleted_directory`] is.
 pub fn future_directory(topic: &str, partition: PartitionIndex, unique: Uuid) -> String {
-    let suffix = format!("-{partition}.{}{FUTURE_SUFFIX}", unique.simple());
-    let room = NAME_BYTES_MAX.saturating_sub(suffix.len());
-    let topic = topic.get(..topic.len().min(room)).unwrap_or(topic);
-    format!("{topic}{suffix}")
+    format!("{}.{}{FUTURE_SUFFIX}", future_stem(topic, partition), unique.simple())
 }
 
-/// The name of the partition's own directory when `name` is that of a copy ([`future_directory`]).
+/// What the names of all copies of a partition begin with: that of its own directory, cut where a long topic leaves no room for the rest.
+pub fn future_stem(topic: &str, partition: PartitionIndex) -> String {
+    let index = format!("-{partition}");
+    let room = NAME_BYTES_MAX.saturating_sub(index.len() + 1 + Uuid::nil().simple().to_string().len() + FUTURE_SUFFIX.len());
+    let topic = topic.get(..topic.len().min(room)).unwrap_or(topic);
+    format!("{topic}{index}")
+}
+
+/// The [`future_stem`] of the partition when `name` is that of a copy.
 pub fn partition_of_future(name: &str) -> Option<&str> {
     let (partition, unique) = name.strip_suffix(FUTURE_SUFFIX)?.rsplit_once('.')?;
     Uuid::try_parse(unique).is_ok().then_some(partition)
@@ -108,6 +113,9 @@ mod tests {
         assert_eq!((partition_of_future(&future), parse_partition_directory(&future)), (Some("t.x-7"), None));
         assert!(partition_of_future("t-future").is_none() && !is_deleted(&future));
         assert!(!is_deleted("t-delete") && !is_deleted("t-0"));
+        let (long, index) = ("x".repeat(249), PartitionIndex(100));
+        let future = future_directory(&long, index, Uuid::from_u128(5));
+        assert_eq!((future.len(), partition_of_future(&future)), (255, Some(&*future_stem(&long, index))));
         assert!(deleted_directory(&"x".repeat(249), PartitionIndex(100), Uuid::from_u128(5)).len() <= 255);
     }
 }

@@ -58,7 +58,7 @@ pub(super) const ROWS: &[Setting] = &[
     Setting::null("log.roll.jitter.ms", Long, "Milliseconds by which the start of a new segment varies.").cluster_wide().high(),
     Setting::null("log.roll.ms", Long, "Milliseconds after which a new segment starts.").cluster_wide().high(),
     Setting::new("log.segment.bytes", Int, "1073741824", "Largest segment file in bytes.").at_least(SEGMENT_BYTES_MIN).cluster_wide().high(),
-    Setting::new("log.segment.delete.delay.ms", Long, "60000", "Milliseconds between taking a segment out of the log and unlinking its file.").at_least(0).cluster_wide().high(),
+    Setting::new("log.segment.delete.delay.ms", Long, "60000", "Milliseconds between taking a segment out of the log, or deleting a topic, and unlinking the files. On a full disk the files of deleted topics go at once.").at_least(0).cluster_wide().high(),
     Setting::new("message.max.bytes", Int, "1048588", "Largest record batch in bytes, as it arrives and as it is stored.").at_least(0).cluster_wide().high(),
     Setting::new("min.insync.replicas", Int, "1", "Replicas that must have a record before acks=all is answered.").at_least(1).cluster_wide().high(),
     Setting::new("num.recovery.threads.per.data.dir", Int, "2", "Threads per directory that recover logs at start.").at_least(1).cluster_wide().high().unused(),

@@ -35,6 +35,7 @@ pub fn small(directory: &Path) -> StoreConfig {
         unflushed_bytes_max: 192 << 10,
         open_files_max: 8,
         read_ahead_bytes: 128 << 10,
+        delete_delay: Duration::ZERO,
         flush_age: Duration::from_millis(200),
         state_interval: Duration::from_millis(500),
         ..StoreConfig::default()
