@@ -51,8 +51,9 @@ pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
             result?;
         }
     }
-    let clean =
-        partitions.iter().all(|partition| *partition.health.borrow() == PartitionHealth::Online) && shared.retained.borrow().is_empty();
+    let clean = partitions.iter().all(|partition| *partition.health.borrow() == PartitionHealth::Online)
+        && shared.retained.borrow().is_empty()
+        && shared.later.is_empty();
     state_file::write(shared, &state_file::collect(shared, clean)).await?;
     retention::unlink_all(shared).await;
     compaction::swap::unlink_all(shared).await;

@@ -66,6 +66,8 @@ pub struct StoreConfig {
     pub read_ahead_bytes: usize,
     /// `log.segment.delete.delay.ms`: how long the directories of deleted partitions wait to be unlinked. [`crate::Store::set_delete_delay`] changes it.
     pub delete_delay: Duration,
+    /// Bytes of logs of which no state file tells that are checked before the store opens; the others are checked, and opened, afterwards.
+    pub opening_bytes_max: u64,
     /// Pending batches are flushed at the latest after this time.
     pub flush_age: Duration,
     /// `odradek.disk.reserve.bytes`: free bytes of each file system that records do not take; 0 for none.
@@ -97,6 +99,7 @@ impl Default for StoreConfig {
             cold_reads_live_percent: 30,
             read_ahead_bytes: 32 << 20,
             delete_delay: Duration::from_secs(60),
+            opening_bytes_max: 256 << 20,
             flush_age: Duration::from_secs(30),
             disk_reserve_bytes: 0,
             state_interval: Duration::from_secs(60),

@@ -6,6 +6,7 @@
 //! the next start and waits once more. Where a device is full nothing waits: the space is needed.
 
 use crate::error::StoreError;
+use crate::later;
 use crate::relocate;
 use crate::segment_files;
 use crate::shared::{PartitionHealth, Shared};
@@ -86,6 +87,7 @@ pub(crate) async fn delete(shared: &Rc<Shared>, tp: TopicPartition) -> Result<()
             // Its directory, where that can be reached again, is set aside when a topic of that name needs it.
             shared.retained.borrow_mut().retain(|state| state.partition != tp);
             shared.stranded.remove(&shared.ring, tp).await;
+            return later::delete(shared, tp).await;
         }
         return Ok(());
     };

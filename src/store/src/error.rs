@@ -29,6 +29,9 @@ pub enum StoreError {
     DirectoryOffline { path: PathBuf, reason: String },
     #[error("partition {0} was deleted")]
     Deleted(TopicPartition),
+    /// It opens when that is done.
+    #[error("partition {0} is being checked, because no state file tells of it")]
+    Opening(TopicPartition),
     #[error("partition {0} exists already")]
     Exists(TopicPartition),
     #[error("the store is closed")]
@@ -59,7 +62,7 @@ impl StoreError {
     /// Kafka's code.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Deleted(_) => ErrorCode::NotLeaderOrFollower,
+            Self::Deleted(_) | Self::Opening(_) => ErrorCode::NotLeaderOrFollower,
             _ => ErrorCode::KafkaStorageError,
         }
     }

@@ -42,6 +42,11 @@ impl Checkpoints {
         })
     }
 
+    /// Whether whoever wrote them had the partition.
+    pub fn lists(&self, topic: &str, partition: PartitionIndex) -> bool {
+        self.recovery_points.contains_key(&(topic.to_owned(), partition))
+    }
+
     pub fn of(&self, topic: &str, partition: PartitionIndex) -> Known {
         let key = (topic.to_owned(), partition);
         let find = |offsets: &Offsets| offsets.get(&key).copied().unwrap_or(Offset::ZERO);

@@ -62,8 +62,16 @@ pub fn write_kafka_checkpoints(log_dirs: &[PathBuf]) -> io::Result<()> {
         let empty = BTreeMap::new();
         let partitions = rows.get(&index).unwrap_or(&empty);
         let write = |name: &str, offset: &dyn Fn(&PartitionState) -> Option<Offset>| {
+            let path = directory.join(name);
             let entries = partitions.iter().filter_map(|((topic, partition), state)| Some((topic.as_str(), *partition, offset(state)?)));
-            replace(&directory.join(name), &checkpoint::encode_offsets(entries))
+            // Of partitions that this run did not get to open nothing is known but what the file says.
+            let before = std::fs::read_to_string(&path).ok().and_then(|text| checkpoint::decode_offsets(&text)).unwrap_or_default();
+            let unopened = before.iter().filter(|(topic, partition, _)| {
+                !partitions.contains_key(&(topic.clone(), *partition))
+                    && directory.join(names::partition_directory(topic, *partition)).is_dir()
+            });
+            let all = entries.chain(unopened.map(|(topic, partition, offset)| (topic.as_str(), *partition, *offset)));
+            replace(&path, &checkpoint::encode_offsets(all))
         };
         write(names::RECOVERY_POINTS, &|state| Some(state.flushed))?;
         // Kafka lists only logs whose start is not that of their first segment.

@@ -36,6 +36,7 @@ mod index_search;
 mod journal_files;
 mod journal_scan;
 mod kafka_files;
+mod later;
 mod located;
 mod lookup;
 mod offline;

@@ -14,6 +14,7 @@ use crate::fd_cache::FileCache;
 use crate::foreign::{Checkpoints, Known};
 use crate::journal_files::{self, JournalFiles};
 use crate::journal_scan;
+use crate::later::{self, Budget, Later};
 use crate::offline::Offline;
 use crate::progress::Progress;
 use crate::read_ahead::ReadAhead;
@@ -66,6 +67,8 @@ pub struct RecoveryReport {
     pub created: usize,
     /// Partitions that were checked.
     pub recovered: usize,
+    /// Partitions that are checked, and opened, behind the start.
+    pub put_off: usize,
     pub batches_checked: u64,
     pub bytes_checked: u64,
     /// Journal blocks that were replayed, and the batches that segments lacked.
@@ -169,6 +172,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         deleted: Deleted::new(config.delete_delay),
         retained: RefCell::new(Vec::new()),
         offline: Offline::new(offline),
+        later: Later::default(),
         room: Room::new(config.log_dirs.len(), journal_dir.clone(), config.disk_reserve_bytes),
         stranded: Stranded::default(),
         journal_id,
@@ -177,7 +181,8 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         ring: ring.clone(),
     });
     shared.stranded.find(&ring, &journal_dir, shared.config.shard).await?;
-    let torn = open_partitions(&shared, &found, clean, owned, &mut rng, &mut report).await?;
+    let in_journal = async || replaying::partitions_of(&ring, &files, &plan).await;
+    let Opened { torn, checkpoints } = open_partitions(&shared, &found, clean, in_journal, owned, &mut rng, &mut report).await?;
     crate::compaction::offsets::load(&shared).await;
     let mut replaying =
         Replaying { states: &found.partitions, present: Present::default(), homeless: Homeless::default(), report: &mut report };
@@ -207,6 +212,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     ring.spawn(flusher::run(shared.clone()));
     ring.spawn(journal_files::zero_ahead(shared.clone()));
     ring.spawn(room::watch(shared.clone()));
+    ring.spawn(later::run(shared.clone(), found.marker, checkpoints, found.own.is_some()));
     ring.spawn(relocate::resume(shared.clone()));
     ring.spawn(crate::delete::run(shared.clone()));
     report.took = ring.now() - started;
@@ -356,15 +362,28 @@ fn restore_space(config: &StoreConfig, files: &BTreeMap<FileNumber, PathBuf>, pl
     Space::restore(config.journal_file_bytes, config.journal_files, used, spare)
 }
 
+/// What opening the partitions leaves to be done.
+struct Opened {
+    /// Ends of segments that only the journal can tell about.
+    torn: Vec<(TopicPartition, Torn)>,
+    /// Per log directory.
+    checkpoints: Rc<Vec<Checkpoints>>,
+}
+
+/// `in_journal` reads which partitions have entries in the journal.
 async fn open_partitions(
     shared: &Rc<Shared>,
     found: &Found,
     clean: bool,
+    in_journal: impl AsyncFn() -> Result<BTreeSet<TopicPartition>, StoreError>,
     owned: Vec<PartitionSpec>,
     rng: &mut Rng,
     report: &mut RecoveryReport,
-) -> Result<Vec<(TopicPartition, Torn)>, StoreError> {
+) -> Result<Opened, StoreError> {
     let (mut missing, mut torn) = (Vec::new(), Vec::new());
+    let mut budget = Budget(shared.config.opening_bytes_max);
+    let stranded: BTreeSet<TopicPartition> = shared.stranded.files().into_iter().map(|(tp, _)| tp).collect();
+    let mut journaled_partitions = None;
     let mut opening = FuturesUnordered::new();
     let mut checkpoints = Vec::new();
     if owned.iter().any(|spec| !found.partitions.contains_key(&spec.tp)) {
@@ -387,6 +406,16 @@ async fn open_partitions(
         let state = found.partitions.get(&spec.tp);
         let jitter = rng.fork();
         let own_state = own.contains(&spec.tp);
+        if state.is_none() && !stranded.contains(&spec.tp) && budget.is_spent_by(shared, &spec, &checkpoints).await {
+            if journaled_partitions.is_none() {
+                journaled_partitions = Some(in_journal().await?);
+            }
+            if journaled_partitions.as_ref().is_some_and(|known| !known.contains(&spec.tp)) {
+                report.put_off += 1;
+                later::put_off(shared, spec);
+                continue;
+            }
+        }
         let offline_state = state.filter(|state| !shared.offline.is_online(usize::from(state.directory)));
         match state {
             _ if offline_state.is_some() => {
@@ -438,7 +467,7 @@ async fn open_partitions(
             other => other?,
         }
     }
-    Ok(torn)
+    Ok(Opened { torn, checkpoints })
 }
 
 type Recovered = Result<Option<(usize, PartitionLog, Repairs)>, StoreError>;
@@ -482,7 +511,7 @@ fn keep_closed(shared: &Shared, spec: &PartitionSpec, error: StoreError, report:
 
 /// Finds the directory of a partition and recovers it; `None` when there is none.
 #[allow(clippy::too_many_arguments)]
-async fn locate_and_recover(
+pub(crate) async fn locate_and_recover(
     shared: &Rc<Shared>,
     spec: &PartitionSpec,
     state: Option<&PartitionState>,

@@ -137,6 +137,24 @@ pub(crate) async fn recover(
     Ok((log, repairs))
 }
 
+/// Bytes of the segments in a directory that hold offsets from `recovery_point` on; 0 when there is no such directory.
+pub(crate) async fn unchecked_bytes(ring: &Ring, path: &Path, recovery_point: Offset) -> Result<u64, StoreError> {
+    let entries = match ring.read_dir(path).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(StoreError::io("list", path, error)),
+    };
+    let logs = entries.iter().filter_map(|entry| names::parse_segment_file(&entry.name)).filter(|(_, extension)| *extension == names::LOG);
+    let bases: BTreeSet<Offset> = logs.map(|(base, _)| base).collect();
+    let first = bases.range(..=recovery_point).next_back().copied().unwrap_or_default();
+    let mut bytes = 0;
+    for base in bases.range(first..) {
+        let log = path.join(names::segment_file(*base, names::LOG));
+        bytes += ring.metadata(&log).await.map_err(|error| StoreError::io("inspect", &log, error))?.len;
+    }
+    Ok(bytes)
+}
+
 /// How far a directory's segments reach: base offset of the last one and its length in bytes.
 pub(crate) async fn end_of(ring: &Ring, path: &Path) -> Result<(Offset, u64), StoreError> {
     let Some(base) = list(ring, path).await?.segments.last().copied() else { return Ok((Offset(-1), 0)) };

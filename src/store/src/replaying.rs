@@ -15,8 +15,9 @@ use odradek_log::journal::replay::{self, Plan};
 use odradek_log::journal::space::FileNumber;
 use odradek_log::journal::writer::Counted;
 use odradek_log::state::PartitionState;
+use odradek_ring::Ring;
 use odradek_wire::batch::BatchView;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,6 +69,20 @@ fn close_damaged(shared: &Shared, partition: &Rc<PartitionShared>, error: StoreE
         replaying.homeless.add(partition.tp, batch.bytes.clone());
     }
     drop_damaged(shared, partition);
+}
+
+/// The partitions that have entries in the journal.
+pub(crate) async fn partitions_of(
+    ring: &Ring,
+    files: &BTreeMap<FileNumber, PathBuf>,
+    plan: &Plan,
+) -> Result<BTreeSet<TopicPartition>, StoreError> {
+    let mut found = BTreeSet::new();
+    for block in &plan.blocks {
+        let bytes = journal_scan::read_block(ring, files, block).await?;
+        found.extend(replay::entries(&bytes).into_iter().flatten().map(|(header, _)| header.partition));
+    }
+    Ok(found)
 }
 
 /// Applies the journal to the partitions.

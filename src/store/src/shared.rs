@@ -10,6 +10,7 @@ use crate::delete::Deleted;
 use crate::error::StoreError;
 use crate::fd_cache::FileCache;
 use crate::journal_files::JournalFiles;
+use crate::later::Later;
 use crate::located::Located;
 use crate::offline::Offline;
 use crate::read_ahead::ReadAhead;
@@ -283,6 +284,7 @@ pub(crate) struct Shared {
     /// What the state file says of partitions that could not be opened; it is kept.
     pub retained: RefCell<Vec<PartitionState>>,
     pub offline: Offline,
+    pub later: Later,
     pub room: Room,
     pub stranded: Stranded,
 }
