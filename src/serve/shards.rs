@@ -167,7 +167,7 @@ impl Running {
         while ready.len() < self.shards {
             let (error, closed) = match self.events.recv() {
                 Ok(Told::Event(Event::Ready { shard, recovery, features, listeners })) => {
-                    ready.push(Ready { shard, recovery, features, listeners });
+                    ready.push(Ready { shard, recovery: *recovery, features, listeners });
                     continue;
                 }
                 Ok(Told::Event(Event::Failed { shard, error, closed })) => (ShardsError::Start { shard: shard.get(), error }, closed),

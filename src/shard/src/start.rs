@@ -34,7 +34,7 @@ pub enum Event {
     /// The shard has opened its partitions and its listeners.
     Ready {
         shard: ShardId,
-        recovery: RecoveryReport,
+        recovery: Box<RecoveryReport>,
         features: String,
         listeners: Vec<SocketAddr>,
     },
@@ -88,7 +88,7 @@ pub async fn run(ring: Ring, start: Start) {
     }
     match begin(&shard, &cluster_id).await {
         Ok((recovery, listeners)) => {
-            on_event(Event::Ready { shard: id, recovery, features: ring.features().to_string(), listeners });
+            on_event(Event::Ready { shard: id, recovery: Box::new(recovery), features: ring.features().to_string(), listeners });
             stop.wait().await;
             let result = shard.stop().await;
             on_event(Event::Stopped { shard: id, result });
