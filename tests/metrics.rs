@@ -86,16 +86,19 @@ fn clients_that_say_nothing_or_nonsense_hurt_nobody(mode: Mode) {
     assert_eq!(status("GET /metrics?x=y HTTP/1.0\r\n\r\n"), "200");
     assert_eq!(status("\r\n\r\n\u{1}\u{2}"), "400");
     assert_eq!(status(&format!("GET /metrics HTTP/1.1\r\nA: {}", "x".repeat(10_000))), "431");
-    // More than are answered at a time, silent or in the middle of a request, and some that ask and never read.
-    let mut silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(address).expect("accepted")).collect();
-    for stream in silent.iter_mut().step_by(3) {
-        // One that was refused may be closed already.
-        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n");
+    // Some ask and never read. Then more come than are answered at a time and say nothing: they take every place.
+    let mut open: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(address).expect("accepted")).collect();
+    for stream in &mut open {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("sent");
     }
+    for stream in &open {
+        assert_eq!(stream.peek(&mut [0]).expect("an answer"), 1);
+    }
+    open.extend((0..40).map(|_| TcpStream::connect(address).expect("accepted")));
     let mut cluster = broker.cluster();
     cluster.admin().create_topic(&NewTopic { name: "t".to_owned(), partitions: Some(1), ..NewTopic::default() }, false).expect("created");
     assert_eq!(produce_ok(&mut cluster, "t", 0, batch(&["served all the while"])), 0);
-    // Nobody keeps a place for ever, although the connections stay open on their side.
+    // Nobody keeps a place for ever, although all of them are still open on their side.
     eventually("a scrape", || {
         let mut stream = TcpStream::connect(address).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").ok()?;
@@ -103,6 +106,7 @@ fn clients_that_say_nothing_or_nonsense_hurt_nobody(mode: Mode) {
         stream.read_to_string(&mut answer).ok()?;
         answer.ends_with("# EOF\n").then_some(())
     });
+    drop(open);
 }
 
 #[test]
