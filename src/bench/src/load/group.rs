@@ -1,6 +1,6 @@
 //! Consumer groups of a load: real members, whose partitions the load thread reads.
 //!
-//! Joining, heartbeats and commits wait for the coordinator, so each member has a thread of its own for them ([`member`]); it shares
+//! Joining, heartbeats and commits wait for the coordinator, so each member has a thread of its own for them ([`Member`]); it shares
 //! nothing with the load thread but two channels ([`Seat`]). Partitions that nobody reads now are parked in the group, with what the audit
 //! knows of them: whoever is given a partition goes on from the committed offset with the audit of the member before.
 //! Rebalancing is eager, as in Kafka's classic protocol: a member gives up everything, commits, and joins again.
