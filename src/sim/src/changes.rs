@@ -4,6 +4,7 @@ use crate::client::{Client, Connection, Lost, METADATA_VERSION, text, topic_name
 use crate::faults::Kinds;
 use crate::history::{Cleaning, Tp};
 use crate::topics;
+use crate::violation::Checker;
 use odradek_base::Rng;
 use odradek_wire::ErrorCode;
 use odradek_wire::messages::create_partitions_request::CreatePartitionsTopic;
@@ -119,15 +120,20 @@ async fn delete_records(client: &Client, topic: &topics::Plan, kinds: Kinds, rng
         client.history.event(|| format!("{tp}: records before {before} deleted: {code}, low watermark {low}"));
         match ErrorCode::try_from_code(code) {
             None if code == 0 && low < before => {
-                client.history.violation(format!("{tp}: records before {before} were to be deleted, the answer says {low}"));
+                client
+                    .history
+                    .violation(Checker::LogStart, format!("{tp}: records before {before} were to be deleted, the answer says {low}"));
             }
             None if code == 0 => client.history.delete_acknowledged(&tp, low),
             // An offset below the high watermark is in range, unless there was nothing yet.
             Some(ErrorCode::KafkaStorageError) if kinds.disks_work() => {
-                client.history.violation(format!("{tp}: deleting records was refused with KAFKA_STORAGE_ERROR"));
+                client.history.violation(Checker::Refusal, format!("{tp}: deleting records was refused with KAFKA_STORAGE_ERROR"));
             }
             Some(ErrorCode::OffsetOutOfRange) => {
-                client.history.violation(format!("{tp}: deleting records before {before} is out of range, below {high_watermark}"));
+                client.history.violation(
+                    Checker::LogStart,
+                    format!("{tp}: deleting records before {before} is out of range, below {high_watermark}"),
+                );
             }
             _ => {}
         }
@@ -148,7 +154,9 @@ pub async fn check(client: &Client) {
         let most = change.attempted.iter().copied().max().unwrap_or(0).max(change.acknowledged);
         if count < change.acknowledged || count > most {
             let least = change.acknowledged;
-            client.history.violation(format!("{topic} has {count} partitions; {least} were acknowledged, {most} asked for"));
+            client
+                .history
+                .violation(Checker::Metadata, format!("{topic} has {count} partitions; {least} were acknowledged, {most} asked for"));
         }
     }
     let configs = client.history.facts().configs.clone();
@@ -161,7 +169,7 @@ pub async fn check(client: &Client) {
         };
         let fits = value == change.acknowledged || change.attempted.contains(&value);
         if !fits {
-            client.history.violation(format!("{topic}: {name} is {value}; {} was acknowledged", change.acknowledged));
+            client.history.violation(Checker::Metadata, format!("{topic}: {name} is {value}; {} was acknowledged", change.acknowledged));
         }
     }
 }

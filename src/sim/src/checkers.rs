@@ -7,8 +7,10 @@ use crate::faults::Kinds;
 use crate::history::{Cleaning, PartitionHistory, TopicState, Tp};
 use crate::member;
 use crate::record::RecordId;
+use crate::violation::Checker;
 use odradek_base::Instant;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 const BYTES_MAX: i32 = 1 << 20;
@@ -30,12 +32,14 @@ pub async fn verify(client: &Client) {
     }
     let facts = client.history.facts();
     let mut problems = Vec::new();
-    for (tp, partition) in &facts.partitions {
-        problems.extend(check_partition(partition, &facts.power_losses).into_iter().map(|problem| format!("{tp}: {problem}")));
+    for (tp, partition) in facts.partitions.iter().filter(|(tp, _)| !facts.closed.contains(*tp)) {
+        let damaged = facts.damaged.get(tp).map_or(&[][..], Vec::as_slice);
+        let found = check_partition(partition, &facts.power_losses, damaged).into_iter();
+        problems.extend(found.map(|(checker, problem)| (checker, format!("{tp}: {problem}"))));
     }
     drop(facts);
-    for problem in problems {
-        client.history.violation(problem);
+    for (checker, problem) in problems {
+        client.history.violation(checker, problem);
     }
 }
 
@@ -49,8 +53,8 @@ async fn check_topics(client: &Client, topics: &BTreeMap<String, TopicState>) {
     };
     for (name, state) in topics {
         match (state, metadata.ids.contains_key(name)) {
-            (TopicState::Created, false) => client.history.violation(format!("topic {name} was made and is not there")),
-            (TopicState::Deleted, true) => client.history.violation(format!("topic {name} was deleted and is there")),
+            (TopicState::Created, false) => client.history.violation(Checker::Metadata, format!("topic {name} was made and is not there")),
+            (TopicState::Deleted, true) => client.history.violation(Checker::Metadata, format!("topic {name} was deleted and is there")),
             _ => {}
         }
     }
@@ -73,7 +77,9 @@ async fn read_all(client: &Client, tps: &[Tp]) {
     for mut reader in consumer::readers(client, plan).await {
         let all_read = |positions: &BTreeMap<Tp, consumer::Position>| {
             history.is_violated()
-                || positions.values().all(|position| position.high_watermark >= 0 && position.offset >= position.high_watermark)
+                || positions
+                    .values()
+                    .all(|position| position.closed || position.high_watermark >= 0 && position.offset >= position.high_watermark)
         };
         while reader.session(all_read).await.is_err() {
             client.back_off().await;
@@ -94,9 +100,9 @@ async fn read_commit(client: &Client, group: &str, tp: &Tp) {
 }
 
 /// The rules for one partition, whose whole log has been seen.
-fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Vec<String> {
+fn check_partition(partition: &PartitionHistory, power_losses: &[Instant], damaged: &[Range<i64>]) -> Vec<(Checker, String)> {
     if partition.cleaning == Cleaning::Compaction {
-        return check_compacted(partition);
+        return check_compacted(partition, damaged);
     }
     let mut problems = Vec::new();
     let mut log: BTreeMap<i64, RecordId> = BTreeMap::new();
@@ -106,8 +112,9 @@ fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Ve
         if *base != next {
             // What was deleted before anybody read it.
             whole = false;
-            if *base > partition.start.max(next) {
-                problems.push(format!("offsets {} to {base} are missing", partition.start.max(next)));
+            let missing = partition.start.max(next)..*base;
+            if !missing.clone().all(|offset| is_in(damaged, offset)) {
+                problems.push((Checker::Offsets, format!("offsets {} to {base} are missing", partition.start.max(next))));
             }
         }
         next = batch.last_offset + 1;
@@ -120,12 +127,15 @@ fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Ve
         let copy = copies.entry(*id).or_default();
         *copy += 1;
         if *copy > if sent.idempotent { 1 } else { sent.attempts } {
-            problems.push(format!("{id} is there {copy} times, again at offset {offset}, after {} attempts", sent.attempts));
+            problems.push((
+                Checker::Duplicate,
+                format!("{id} is there {copy} times, again at offset {offset}, after {} attempts", sent.attempts),
+            ));
         }
         if sent.idempotent {
             let due = last_of.get(&id.producer).map_or(0, |last| last + 1);
             if if whole { id.number != due } else { id.number < due } {
-                problems.push(format!("{id} is at offset {offset} where record {due} of that producer was due"));
+                problems.push((Checker::Order, format!("{id} is at offset {offset} where record {due} of that producer was due")));
             }
             last_of.insert(id.producer, id.number);
         }
@@ -139,16 +149,22 @@ fn check_partition(partition: &PartitionHistory, power_losses: &[Instant]) -> Ve
             _ => false,
         };
         let deleted = offset < partition.start && !log.contains_key(&offset);
-        if survives && !deleted && log.get(&offset) != Some(id) {
+        if survives && !deleted && !is_in(damaged, offset) && log.get(&offset) != Some(id) {
             let found = log.get(&offset).map_or("nothing".to_string(), RecordId::to_string);
-            problems.push(format!("{id} was acknowledged with acks={} at offset {offset}, where there is {found}", sent.acks));
+            problems
+                .push((Checker::Loss, format!("{id} was acknowledged with acks={} at offset {offset}, where there is {found}", sent.acks)));
         }
     }
     problems
 }
 
+/// Whether a stored bit flipped there.
+fn is_in(damaged: &[Range<i64>], offset: i64) -> bool {
+    damaged.iter().any(|damaged| damaged.contains(&offset))
+}
+
 /// Of a compacted partition: the last record of every key is there, and every record that is there is where it was acknowledged.
-fn check_compacted(partition: &PartitionHistory) -> Vec<String> {
+fn check_compacted(partition: &PartitionHistory, damaged: &[Range<i64>]) -> Vec<(Checker, String)> {
     let mut problems = Vec::new();
     let mut last_of_key: BTreeMap<u64, i64> = BTreeMap::new();
     for (offset, id) in &partition.last_read {
@@ -157,20 +173,27 @@ fn check_compacted(partition: &PartitionHistory) -> Vec<String> {
     for (id, sent) in partition.sent.iter().filter(|(_, sent)| sent.acks == -1) {
         let Some(offset) = sent.acknowledged else { continue };
         let last = last_of_key.get(&id.key(true)).copied().unwrap_or(-1);
-        if last < offset {
-            problems.push(format!("{id} was acknowledged at offset {offset}, and the last record of its key is at {last}"));
+        if last < offset && !superseded_by_damage(partition, *id, offset, damaged) {
+            problems
+                .push((Checker::Loss, format!("{id} was acknowledged at offset {offset}, and the last record of its key is at {last}")));
         }
         if let Some(there) = partition.records.get(&offset).filter(|there| *there != id) {
-            problems.push(format!("{id} was acknowledged at offset {offset}, where there is {there}"));
+            problems.push((Checker::Loss, format!("{id} was acknowledged at offset {offset}, where there is {there}")));
         }
     }
     let mut last_of: BTreeMap<u32, u64> = BTreeMap::new();
     for id in partition.last_read.values().filter(|id| partition.sent.get(id).is_some_and(|sent| sent.idempotent)) {
         if last_of.insert(id.producer, id.number).is_some_and(|last| last >= id.number) {
-            problems.push(format!("{id} is there again or out of order"));
+            problems.push((Checker::Duplicate, format!("{id} is there again or out of order")));
         }
     }
     problems
+}
+
+/// Whether a later record of the same key may have been where a stored bit flipped: then compaction may have taken what it can show no more.
+fn superseded_by_damage(partition: &PartitionHistory, id: RecordId, offset: i64, damaged: &[Range<i64>]) -> bool {
+    let same_key = partition.sent.iter().filter(|(other, _)| other.key(true) == id.key(true));
+    !damaged.is_empty() && same_key.into_iter().any(|(_, sent)| sent.acknowledged.is_none_or(|at| at >= offset && is_in(damaged, at)))
 }
 
 #[cfg(test)]
@@ -197,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_good_history_passes() {
-        assert_eq!(check_partition(&partition(-1, true, &[0, 1, 2], &[(0, 0), (1, 1)]), &[Instant(9)]), Vec::<String>::new());
+        assert_eq!(check_partition(&partition(-1, true, &[0, 1, 2], &[(0, 0), (1, 1)]), &[Instant(9)], &[]), Vec::new());
     }
 
     #[test]
@@ -205,11 +228,22 @@ mod tests {
         let mut deleted = partition(-1, true, &[0, 1, 2, 3], &[(0, 0), (3, 3)]);
         deleted.seen.remove(&0);
         deleted.seen.remove(&1);
-        assert!(!check_partition(&deleted, &[]).is_empty());
+        assert!(!check_partition(&deleted, &[], &[]).is_empty());
         deleted.start = 2;
-        assert_eq!(check_partition(&deleted, &[]), Vec::<String>::new());
+        assert_eq!(check_partition(&deleted, &[], &[]), Vec::new());
         deleted.seen.remove(&3);
-        assert!(!check_partition(&deleted, &[]).is_empty());
+        assert!(!check_partition(&deleted, &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn what_a_stored_bit_took_is_not_missed_and_its_neighbours_are() {
+        let mut damaged = partition(-1, true, &[0, 1, 2, 3], &[(1, 1), (2, 2)]);
+        damaged.seen.remove(&1);
+        assert!(!check_partition(&damaged, &[], &[]).is_empty());
+        assert_eq!(check_partition(&damaged, &[], &[1..2]), Vec::new());
+        assert!(!check_partition(&damaged, &[], &[0..1]).is_empty());
+        damaged.seen.remove(&2);
+        assert!(!check_partition(&damaged, &[], &[1..2]).is_empty());
     }
 
     #[test]
@@ -217,30 +251,31 @@ mod tests {
         let mut compacted = partition(-1, true, &[], &[(0, 0), (1, 1), (5, 5)]);
         compacted.cleaning = Cleaning::Compaction;
         compacted.last_read = BTreeMap::from([(1, id(1)), (5, id(5))]);
-        assert_eq!(check_partition(&compacted, &[]), Vec::<String>::new());
+        assert_eq!(check_partition(&compacted, &[], &[]), Vec::new());
         compacted.last_read = BTreeMap::from([(0, id(0)), (1, id(1))]);
-        assert!(!check_partition(&compacted, &[]).is_empty(), "the last record of a key is gone");
+        assert!(!check_partition(&compacted, &[], &[]).is_empty(), "the last record of a key is gone");
         compacted.last_read = BTreeMap::from([(1, id(1)), (5, id(5)), (6, id(5))]);
-        assert!(!check_partition(&compacted, &[]).is_empty(), "a record is there twice");
+        assert!(!check_partition(&compacted, &[], &[]).is_empty(), "a record is there twice");
     }
 
     #[test]
     fn losses_are_found_where_the_acks_promised_more() {
-        let lost =
-            |acks, power_losses: &[Instant]| !check_partition(&partition(acks, false, &[0], &[(0, 0), (1, 1)]), power_losses).is_empty();
+        let lost = |acks, power_losses: &[Instant]| {
+            !check_partition(&partition(acks, false, &[0], &[(0, 0), (1, 1)]), power_losses, &[]).is_empty()
+        };
         assert!(lost(-1, &[Instant(9)]) && lost(-1, &[]) && lost(1, &[]) && lost(1, &[Instant(4)]));
         assert!(!lost(1, &[Instant(9)]) && !lost(0, &[]));
     }
 
     #[test]
     fn duplicates_gaps_and_disorder_are_found() {
-        assert!(!check_partition(&partition(-1, true, &[0, 1, 1], &[]), &[]).is_empty());
-        assert!(!check_partition(&partition(-1, false, &[0, 1, 1], &[]), &[]).is_empty());
-        assert!(!check_partition(&partition(-1, true, &[0, 2, 1], &[]), &[]).is_empty());
-        assert!(!check_partition(&partition(-1, true, &[0, 2], &[]), &[]).is_empty());
-        assert!(check_partition(&partition(1, false, &[0, 2, 1], &[]), &[]).is_empty());
+        assert!(!check_partition(&partition(-1, true, &[0, 1, 1], &[]), &[], &[]).is_empty());
+        assert!(!check_partition(&partition(-1, false, &[0, 1, 1], &[]), &[], &[]).is_empty());
+        assert!(!check_partition(&partition(-1, true, &[0, 2, 1], &[]), &[], &[]).is_empty());
+        assert!(!check_partition(&partition(-1, true, &[0, 2], &[]), &[], &[]).is_empty());
+        assert!(check_partition(&partition(1, false, &[0, 2, 1], &[]), &[], &[]).is_empty());
         let mut gap = partition(1, false, &[0, 1, 2], &[]);
         gap.seen.remove(&1);
-        assert!(!check_partition(&gap, &[]).is_empty());
+        assert!(!check_partition(&gap, &[], &[]).is_empty());
     }
 }

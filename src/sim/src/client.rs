@@ -1,6 +1,7 @@
 //! A small Kafka client on a simulated ring: one connection, and where the partitions are.
 
 use crate::history::{History, Tp};
+use crate::violation::Checker;
 use bytes::Bytes;
 use odradek_base::Instant;
 use odradek_ring::{Ring, Stream};
@@ -88,7 +89,7 @@ impl Connection {
         let mut body = self.frame(id, key, version).await?;
         self.pending.pop_front();
         decode_response::<R::Response>(key, &mut body, version).map_err(|error| {
-            self.history.violation(format!("an answer of API {key} version {version} cannot be read: {error}"));
+            self.history.violation(Checker::Answer, format!("an answer of API {key} version {version} cannot be read: {error}"));
             lost(error)
         })
     }
@@ -99,7 +100,7 @@ impl Connection {
             if let Some(frame) = self.frames.next().map_err(lost)? {
                 let (answered, body) = response_header(key, version, frame).map_err(lost)?;
                 if answered != id {
-                    self.history.violation(format!("answer {answered} came where {id} was due (API {key})"));
+                    self.history.violation(Checker::Answer, format!("answer {answered} came where {id} was due (API {key})"));
                     return Err(lost("answers out of order"));
                 }
                 return Ok(body);
@@ -180,10 +181,10 @@ impl Client {
             let name = name.0.to_string();
             for partition in &topic.partitions {
                 let Some(leader) = brokers.get(&partition.leader_id.0) else {
-                    self.history.violation(format!(
-                        "{name}-{} has leader {:?}, which is no broker",
-                        partition.partition_index, partition.leader_id
-                    ));
+                    self.history.violation(
+                        Checker::Metadata,
+                        format!("{name}-{} has leader {:?}, which is no broker", partition.partition_index, partition.leader_id),
+                    );
                     continue;
                 };
                 metadata.leaders.insert(Tp::new(&name, partition.partition_index), *leader);

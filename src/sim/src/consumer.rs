@@ -4,6 +4,7 @@ use crate::client::{Client, Connection, Lost, topic_name};
 use crate::faults::Kinds;
 use crate::history::{Cleaning, Horizon, Seen, Tp};
 use crate::record::{RecordId, hash_of_batch};
+use crate::violation::Checker;
 use bytes::Bytes;
 use odradek_base::{Rng, TopicId};
 use odradek_wire::ErrorCode;
@@ -58,6 +59,8 @@ pub struct Position {
     pub high_watermark: i64,
     /// The offset is to be asked for first: the one of this timestamp.
     ask: Option<i64>,
+    /// The last reading cannot go on: what follows is damaged, or the partition is closed.
+    pub closed: bool,
 }
 
 /// The partitions of one leader, read over one connection at a time.
@@ -102,7 +105,7 @@ pub async fn readers(client: &Client, plan: Plan) -> Vec<Reader> {
             by_leader
                 .entry(*leader)
                 .or_default()
-                .insert(tp.clone(), Position { offset: 0, high_watermark: -1, ask: plan.from_end.then_some(LATEST) });
+                .insert(tp.clone(), Position { offset: 0, high_watermark: -1, ask: plan.from_end.then_some(LATEST), closed: false });
         }
     }
     let plan = Rc::new(plan);
@@ -149,6 +152,10 @@ impl Reader {
                 let code = partition.error_code;
                 if code != 0 {
                     self.check_refusal(&tp, code, "asking for an offset");
+                    if let Some(position) = self.positions.get_mut(&tp).filter(|_| self.client.history.is_closed(&tp, code)) {
+                        (position.ask, position.closed) = (None, true);
+                        continue;
+                    }
                     return Err(Lost::refused(code));
                 }
                 match timestamp {
@@ -173,12 +180,12 @@ impl Reader {
                 | ErrorCode::NotLeaderOrFollower
                 | ErrorCode::UnknownTopicId,
             ) => true,
-            Some(ErrorCode::KafkaStorageError) => kinds.disk_errors || kinds.full_disk,
-            Some(ErrorCode::CorruptMessage) => kinds.bit_rot,
+            Some(ErrorCode::KafkaStorageError) if kinds.disk_errors || kinds.full_disk => true,
+            Some(ErrorCode::KafkaStorageError | ErrorCode::CorruptMessage) => kinds.bit_rot || self.client.history.is_damaged(tp),
             _ => false,
         };
         if !passes {
-            self.client.history.violation(format!("{tp}: {what} was refused with error {code}"));
+            self.client.history.violation(Checker::Refusal, format!("{tp}: {what} was refused with error {code}"));
         }
     }
 
@@ -213,7 +220,9 @@ impl Reader {
 
     fn take(&mut self, answer: FetchResponse, horizons: &BTreeMap<Tp, Horizon>, probed: &BTreeSet<Tp>) -> Result<(), Lost> {
         if answer.error_code != 0 {
-            self.client.history.violation(format!("a fetch without a session was refused with error {}", answer.error_code));
+            self.client
+                .history
+                .violation(Checker::Refusal, format!("a fetch without a session was refused with error {}", answer.error_code));
             return Err(Lost::refused(answer.error_code));
         }
         for topic in answer.responses {
@@ -224,7 +233,7 @@ impl Reader {
             for data in topic.partitions {
                 let tp = Tp::new(&name, data.partition_index);
                 let Some(horizon) = horizons.get(&tp) else {
-                    self.client.history.violation(format!("a fetch was answered with {tp}, which was not asked for"));
+                    self.client.history.violation(Checker::Answer, format!("a fetch was answered with {tp}, which was not asked for"));
                     continue;
                 };
                 if probed.contains(&tp) {
@@ -243,7 +252,9 @@ impl Reader {
         match ErrorCode::try_from_code(code) {
             Some(ErrorCode::UnknownLeaderEpoch) => Ok(()),
             None => {
-                self.client.history.violation(format!("{tp}: a fetch with a leader epoch that does not exist was answered"));
+                self.client
+                    .history
+                    .violation(Checker::Answer, format!("{tp}: a fetch with a leader epoch that does not exist was answered"));
                 Ok(())
             }
             Some(_) => {
@@ -264,6 +275,15 @@ impl Reader {
                 position.ask = Some(EARLIEST);
                 return Ok(());
             }
+            let behind = history.behind_damage(tp, offset).filter(|_| ErrorCode::try_from_code(code) == Some(ErrorCode::CorruptMessage));
+            if let Some(behind) = behind.filter(|behind| *behind < i64::MAX) {
+                position.offset = behind;
+                return Ok(());
+            }
+            if history.is_closed(tp, code) || behind.is_some() && history.facts().last_reading {
+                position.closed = true;
+                return Ok(());
+            }
             self.check_refusal(tp, code, &format!("a fetch from {offset}"));
             return Err(Lost::refused(code));
         }
@@ -272,16 +292,19 @@ impl Reader {
         position.high_watermark = high_watermark;
         history.log_start(tp, data.log_start_offset, horizon);
         if data.last_stable_offset != high_watermark || data.log_start_offset > position.offset {
-            history.violation(format!(
-                "{tp}: last stable offset {}, log start {} at high watermark {high_watermark}, position {}, without transactions",
-                data.last_stable_offset, data.log_start_offset, position.offset
-            ));
+            history.violation(
+                Checker::Answer,
+                format!(
+                    "{tp}: last stable offset {}, log start {} at high watermark {high_watermark}, position {}, without transactions",
+                    data.last_stable_offset, data.log_start_offset, position.offset
+                ),
+            );
         }
         let Some(records) = data.records else { return Ok(()) };
         let gaps = history.cleaning(tp) == Cleaning::Compaction;
         match read(tp, &records, position, high_watermark, gaps) {
             Ok(seen) => seen.into_iter().for_each(|(base, batch)| history.seen(tp, base, batch)),
-            Err(problem) => history.violation(problem),
+            Err(problem) => history.violation(Checker::Offsets, problem),
         }
         Ok(())
     }

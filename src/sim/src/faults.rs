@@ -10,7 +10,12 @@
 //! | reset, partition (both ways or one), slow disk | time |
 //! | EIO on read, write or flush | KAFKA_STORAGE_ERROR for the partition or (journal) the shard, until the restart that follows; a node that does not start or stop; a failed flush is not acknowledged later |
 //! | full disk | KAFKA_STORAGE_ERROR and refused changes while it is full; everything works again when there is room, without a restart |
-//! | bit rot on read | CORRUPT_MESSAGE or a fetch without records while it lasts; never a damaged record |
+//! | bit rot on read | CORRUPT_MESSAGE or a fetch without records while it lasts; never a damaged record; KAFKA_STORAGE_ERROR until the restart that follows, where what is to be written back cannot be read right |
+//! | a stored bit flips in a segment, flushed | for the batch that has it, or the rest of its segment where its header has it: CORRUPT_MESSAGE; or KAFKA_STORAGE_ERROR for its partition, for good; nothing else is lost |
+//! | a stored bit flips in an index; in a journal after a clean stop | nothing |
+//!
+//! A stored bit does not flip in a batch's base offset or leader epoch, which no CRC covers, nor in metadata, committed offsets or state files. It does
+//! not flip in a journal that is still needed: damage at its end looks like a write that was torn, and what was acknowledged last is lost unnoticed.
 
 use odradek_base::Rng;
 use odradek_ring::sim::{CrashMode, DiskOperation};
@@ -19,6 +24,8 @@ use std::time::Duration;
 
 /// Most faults of one run.
 const FAULTS_MAX: u64 = 6;
+/// Stored bits that flip in a run that has such faults.
+const STORED_BITS: u64 = 2;
 /// Room that a full disk may have left, in bytes.
 const FULL_ROOM_BYTES_MAX: u64 = 64 << 10;
 
@@ -40,8 +47,17 @@ pub enum Fault {
     FullDisk { room: u64, lasts: Duration },
     /// One in so many reads of a node that serves returns one flipped bit, for a while or until the node starts again.
     BitRot { one_in: u64, lasts: Duration },
+    /// One bit flips for good where it is stored, in data that was flushed.
+    StoredRot { stored: Stored },
     /// The next operation of a kind fails with EIO; the process is ended and started again after a while.
     DiskError { operation: DiskOperation, after: Duration },
+}
+
+/// Files whose stored bits flip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    Log,
+    Index,
 }
 
 /// A fault and when it happens, from the start of the workload.
@@ -64,14 +80,15 @@ pub struct Kinds {
     pub disk_errors: bool,
     pub full_disk: bool,
     pub bit_rot: bool,
+    pub stored_rot: bool,
 }
 
 impl Kinds {
-    pub const ALL: Self = Self { crashes: true, disk_errors: true, full_disk: true, bit_rot: true };
+    pub const ALL: Self = Self { crashes: true, disk_errors: true, full_disk: true, bit_rot: true, stored_rot: true };
 
     /// Whether no fault of this run makes a disk refuse or damage anything.
     pub fn disks_work(self) -> bool {
-        !(self.disk_errors || self.full_disk || self.bit_rot)
+        !(self.disk_errors || self.full_disk || self.bit_rot || self.stored_rot)
     }
 }
 
@@ -81,6 +98,15 @@ pub fn draw(rng: &mut Rng, length: Duration, kinds: Kinds) -> Vec<Planned> {
     let mut all: Vec<Planned> = (0..count).map(|_| Planned { at: fraction(rng, length), fault: draw_one(rng, kinds) }).collect();
     all.sort_by_key(|planned| planned.at);
     all
+}
+
+/// Draws stored bits that flip in a run of about `length`.
+pub fn draw_stored_rot(rng: &mut Rng, length: Duration) -> Vec<Planned> {
+    let mut one = |_| {
+        let stored = if rng.chance(3) { Stored::Index } else { Stored::Log };
+        Planned { at: fraction(rng, length), fault: Fault::StoredRot { stored } }
+    };
+    (0..STORED_BITS).map(&mut one).collect()
 }
 
 fn draw_one(rng: &mut Rng, kinds: Kinds) -> Fault {

@@ -3,10 +3,13 @@
 //! Rules that a single answer can break are checked here, when it arrives; what only the end can show is in [`crate::checkers`].
 
 use crate::record::RecordId;
+use crate::violation::{Checker, Violation};
 use odradek_base::Instant;
+use odradek_wire::ErrorCode;
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// A partition by name.
@@ -120,6 +123,10 @@ pub struct Facts {
     /// Everything is being read for the last time.
     pub last_reading: bool,
     pub power_losses: Vec<Instant>,
+    /// Offsets whose stored bytes were damaged, and what may be unreadable with them.
+    pub damaged: BTreeMap<Tp, Vec<Range<i64>>>,
+    /// Damaged partitions that were closed when everything was read for the last time.
+    pub closed: BTreeSet<Tp>,
     pub acknowledged: u64,
     pub fetched: u64,
     pub committed: u64,
@@ -133,7 +140,7 @@ pub struct History {
 
 struct Inner {
     facts: RefCell<Facts>,
-    violation: RefCell<Option<String>>,
+    violation: RefCell<Option<Violation>>,
     now: Box<dyn Fn() -> Instant>,
     print: bool,
     stopping: Cell<bool>,
@@ -156,12 +163,13 @@ impl History {
     }
 
     /// A rule was broken. The first one ends the run.
-    pub fn violation(&self, what: String) {
-        self.event(|| format!("VIOLATION {what}"));
-        self.inner.violation.borrow_mut().get_or_insert(what);
+    pub fn violation(&self, checker: Checker, what: String) {
+        let violation = Violation { checker, what };
+        self.event(|| format!("VIOLATION {violation}"));
+        self.inner.violation.borrow_mut().get_or_insert(violation);
     }
 
-    pub fn first_violation(&self) -> Option<String> {
+    pub fn first_violation(&self) -> Option<Violation> {
         self.inner.violation.borrow().clone()
     }
 
@@ -234,7 +242,7 @@ impl History {
             )
         });
         if let Some(problem) = problem {
-            self.violation(problem);
+            self.violation(Checker::Duplicate, problem);
         }
     }
 
@@ -278,7 +286,7 @@ impl History {
             partition.start = partition.start.max(log_start);
         });
         if let Some(problem) = problem {
-            self.violation(problem);
+            self.violation(Checker::LogStart, problem);
         }
     }
 
@@ -294,13 +302,14 @@ impl History {
     pub fn high_watermark(&self, tp: &Tp, high_watermark: i64, horizon: Horizon) {
         if high_watermark < horizon.high_watermark {
             let before = horizon.high_watermark;
-            self.violation(format!("{tp}: the high watermark went back from {before} to {high_watermark}"));
+            self.violation(Checker::HighWatermark, format!("{tp}: the high watermark went back from {before} to {high_watermark}"));
         }
         if high_watermark < horizon.acknowledged_end {
             let end = horizon.acknowledged_end;
-            self.violation(format!(
-                "{tp}: the high watermark is {high_watermark} although offsets below {end} were acknowledged with acks=all"
-            ));
+            self.violation(
+                Checker::HighWatermark,
+                format!("{tp}: the high watermark is {high_watermark} although offsets below {end} were acknowledged with acks=all"),
+            );
         }
         self.partition(tp, |partition| partition.high_watermark = partition.high_watermark.max(high_watermark));
     }
@@ -338,7 +347,7 @@ impl History {
         });
         self.facts().fetched += 1;
         if let Some(problem) = problem {
-            self.violation(problem);
+            self.violation(Checker::Content, problem);
         }
     }
 
@@ -363,7 +372,7 @@ impl History {
         }
         drop(facts);
         if let Some(problem) = problem {
-            self.violation(problem);
+            self.violation(Checker::Content, problem);
         }
     }
 
@@ -418,13 +427,43 @@ impl History {
         let (least, most) = (before.acknowledged.unwrap_or(-1), now.attempted.unwrap_or(-1));
         self.event(|| format!("{group}: committed offset of {tp} is {offset}"));
         if offset < least || offset > most {
-            self.violation(format!(
-                "{group}: the committed offset of {tp} is {offset}; {least} was acknowledged and {most} the last one sent"
-            ));
+            self.violation(
+                Checker::Commit,
+                format!("{group}: the committed offset of {tp} is {offset}; {least} was acknowledged and {most} the last one sent"),
+            );
         }
     }
 
     // Faults.
+
+    /// A stored bit flipped. `offsets` may be unreadable from now on, and the partition may be closed; without them nothing may be.
+    pub fn damaged(&self, tp: &Tp, offsets: Option<Range<i64>>) {
+        if let Some(offsets) = offsets {
+            self.facts().damaged.entry(tp.clone()).or_default().push(offsets);
+        }
+    }
+
+    pub fn is_damaged(&self, tp: &Tp) -> bool {
+        self.facts().damaged.contains_key(tp)
+    }
+
+    /// Whether the last reading was told with `code` that a damaged partition is closed; it notes that.
+    pub fn is_closed(&self, tp: &Tp, code: i16) -> bool {
+        let mut facts = self.facts();
+        let closed = ErrorCode::try_from_code(code) == Some(ErrorCode::KafkaStorageError);
+        let closed = closed && facts.last_reading && facts.damaged.contains_key(tp);
+        if closed {
+            facts.closed.insert(tp.clone());
+        }
+        closed
+    }
+
+    /// Where a reader may go on that was told that `offset` is damaged; `None` when it is not.
+    pub fn behind_damage(&self, tp: &Tp, offset: i64) -> Option<i64> {
+        let facts = self.facts();
+        let around = facts.damaged.get(tp)?.iter().filter(|damaged| damaged.contains(&offset));
+        around.map(|damaged| damaged.end).max()
+    }
 
     pub fn power_lost(&self, at: Instant) {
         self.facts().power_losses.push(at);

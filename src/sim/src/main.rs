@@ -2,9 +2,11 @@
 
 use clap::Parser;
 use odradek_sim::faults::Kinds;
-use odradek_sim::run::{Options, Outcome, run};
+use odradek_sim::replay;
+use odradek_sim::run::{Options, Planted, run};
 use odradek_sim::scenario::{Less, Mode, Scenario};
 use odradek_sim::shrink::shrink;
+use odradek_sim::violation::Violation;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,6 +49,9 @@ struct Arguments {
     /// No EIO, no full disk, no bit rot.
     #[arg(long)]
     disks_work: bool,
+    /// Breaks something on purpose, to see that it is found; mistakes of the broker need the feature `planted`.
+    #[arg(long)]
+    planted: Option<Planted>,
     /// Goes on after a failing seed.
     #[arg(long)]
     keep_going: bool,
@@ -111,9 +116,9 @@ fn work(arguments: &Arguments, progress: &Progress) {
             if arguments.events || arguments.seeds == 1 {
                 println!("seed {seed}, {mode}: {outcome:?}");
             }
-            if outcome.violation.is_some() {
+            if let Some(violation) = &outcome.violation {
                 progress.failed.fetch_add(1, Ordering::Relaxed);
-                report(seed, &options, arguments, &outcome, progress);
+                report(seed, &options, arguments, violation, progress);
                 if !arguments.keep_going {
                     progress.stop.store(true, Ordering::Relaxed);
                     return;
@@ -130,10 +135,10 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
     let less =
         Less { faults: numbers(&arguments.faults), clients: numbers(&arguments.clients), work: arguments.work, time: arguments.time };
     let kinds = match arguments.disks_work {
-        true => Kinds { disk_errors: false, full_disk: false, bit_rot: false, ..Kinds::ALL },
+        true => Kinds { disk_errors: false, full_disk: false, bit_rot: false, stored_rot: false, ..Kinds::ALL },
         false => Kinds::ALL,
     };
-    Options { events: arguments.events, less, kinds, ..Options::new(mode) }
+    Options { events: arguments.events, less, kinds, planted: arguments.planted, ..Options::new(mode) }
 }
 
 fn print_schedule(seed: u64, options: &Options) {
@@ -145,16 +150,13 @@ fn print_schedule(seed: u64, options: &Options) {
 }
 
 /// Says what failed, how to replay it, and how to replay the smallest run that fails.
-fn report(seed: u64, options: &Options, arguments: &Arguments, outcome: &Outcome, progress: &Progress) {
-    let violation = outcome.violation.as_deref().unwrap_or_default();
-    let disks_work = if arguments.disks_work { " --disks-work" } else { "" };
-    let command = format!("cargo run -p odradek-sim -- --seeds 1 --start {seed} --mode {}{disks_work}", options.mode);
-    let shrunk = if arguments.events || arguments.no_shrink { None } else { shrink(seed, options) };
+fn report(seed: u64, options: &Options, arguments: &Arguments, violation: &Violation, progress: &Progress) {
+    let shrunk = if arguments.events || arguments.no_shrink { None } else { shrink(seed, options, violation.checker) };
     let _turn = progress.report.lock();
     println!("seed {seed}, {}: {violation}", options.mode);
-    println!("replay: {command}{} --events", options.less);
+    println!("replay: {}", replay::command(seed, options));
     if let Some(shrunk) = shrunk {
         println!("smaller: {}", shrunk.violation);
-        println!("replay: {command}{} --events", shrunk.less);
+        println!("replay: {}", replay::command(seed, &Options { less: shrunk.less, ..options.clone() }));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Connection, Lost, text, topic_name};
 use crate::history::Tp;
+use crate::violation::Checker;
 use bytes::Bytes;
 use odradek_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use odradek_wire::messages::leave_group_request::MemberIdentity;
@@ -125,9 +126,10 @@ impl Member {
         refused(synced.error_code)?;
         if synced.assignment != assignment(&self.id) {
             let (group, id) = (&self.plan.group, &self.id);
-            self.client
-                .history
-                .violation(format!("{group}: member {id} got the assignment {:?} in generation {}", synced.assignment, self.generation));
+            self.client.history.violation(
+                Checker::Group,
+                format!("{group}: member {id} got the assignment {:?} in generation {}", synced.assignment, self.generation),
+            );
         }
         self.client.history.event(|| format!("{}: {} joined generation {}", self.plan.group, self.id, self.generation));
         Ok(())

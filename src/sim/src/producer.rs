@@ -8,6 +8,7 @@ use crate::client::{Client, Connection, Lost, topic_name};
 use crate::faults::Kinds;
 use crate::history::Tp;
 use crate::record::RecordId;
+use crate::violation::Checker;
 use bytes::Bytes;
 use odradek_base::{ProducerEpoch, ProducerId, Rng};
 use odradek_wire::ErrorCode;
@@ -82,7 +83,7 @@ pub async fn run(client: Client, plan: Plan, finished: Rc<Cell<usize>>) {
     for tp in &plan.partitions {
         match metadata.leaders.get(tp) {
             Some(leader) => lanes.entry(*leader).or_default().push(tp.clone()),
-            None => client.history.violation(format!("{tp} has no leader")),
+            None => client.history.violation(Checker::Metadata, format!("{tp} has no leader")),
         }
     }
     let open = Rc::new(Cell::new(lanes.len()));
@@ -226,11 +227,20 @@ impl Lane {
             }
         }
         let mut trouble = None;
+        let mut given_up = Vec::new();
         for batch in request.iter_mut().filter(|batch| !batch.done) {
             match answered.get(&(batch.tp.topic.to_string(), batch.tp.partition)) {
                 Some((0, base_offset)) => {
                     batch.done = true;
                     self.client.history.acknowledged(&batch.tp, ids(self.plan.number, batch), *base_offset);
+                }
+                Some((code, _))
+                    if ErrorCode::try_from_code(*code) == Some(ErrorCode::KafkaStorageError)
+                        && self.client.history.is_damaged(&batch.tp) =>
+                {
+                    // It may stay closed for ever.
+                    trouble = Some(*code);
+                    given_up.push(batch.tp.clone());
                 }
                 Some((code, _)) => {
                     let code = *code;
@@ -238,14 +248,15 @@ impl Lane {
                     if !may_happen(code, self.plan.kinds) {
                         let (tp, first, number) = (&batch.tp, batch.first, self.plan.number);
                         let name = ErrorCode::try_from_code(code).map_or_else(|| code.to_string(), |code| format!("{code:?}"));
-                        self.client
-                            .history
-                            .violation(format!("{tp}: records from {first} on of producer {number} were refused with {name}"));
+                        self.client.history.violation(
+                            Checker::Refusal,
+                            format!("{tp}: records from {first} on of producer {number} were refused with {name}"),
+                        );
                     }
                     trouble = Some(code);
                 }
                 None => {
-                    self.client.history.violation(format!("the answer to a produce leaves {} out", batch.tp));
+                    self.client.history.violation(Checker::Answer, format!("the answer to a produce leaves {} out", batch.tp));
                     trouble = Some(-1);
                 }
             }
@@ -254,7 +265,20 @@ impl Lane {
         if self.plan.retries {
             self.unanswered.push_front(request);
         }
+        for tp in given_up {
+            self.give_up(&tp);
+        }
         Err(Lost::refused(code))
+    }
+}
+
+impl Lane {
+    /// Sends no more to a damaged partition.
+    fn give_up(&mut self, tp: &Tp) {
+        self.client.history.event(|| format!("producer {}: gives {tp} up", self.plan.number));
+        self.todo.remove(tp);
+        let batches = self.unanswered.iter_mut().flatten();
+        batches.filter(|batch| batch.tp == *tp).for_each(|batch| batch.done = true);
     }
 }
 
@@ -267,7 +291,7 @@ fn may_happen(code: i16, kinds: Kinds) -> bool {
             | ErrorCode::UnknownTopicOrPartition
             | ErrorCode::RequestTimedOut,
         ) => true,
-        Some(ErrorCode::KafkaStorageError) => kinds.disk_errors || kinds.full_disk,
+        Some(ErrorCode::KafkaStorageError) => kinds.disk_errors || kinds.full_disk || kinds.bit_rot,
         _ => false,
     }
 }

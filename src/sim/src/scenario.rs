@@ -90,14 +90,19 @@ const LENGTH: Duration = Duration::from_millis(1500);
 /// Some runs are long enough for what a store does only every minute.
 const LONG: Duration = Duration::from_secs(150);
 const LONG_ONE_IN: u64 = 12;
+/// Runs in which stored bits flip.
+const STORED_ROT_ONE_IN: u64 = 6;
 
 impl Scenario {
     pub fn draw(seed: u64, mode: Mode, kinds: Kinds) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x5ce0_a210);
+        // What was added later has its own: seeds that are written down stay what they were.
+        let mut more = Rng::with_seed(seed ^ 0x0add_ed00);
         let kinds = Kinds {
             disk_errors: kinds.disk_errors && rng.chance(4),
             full_disk: kinds.full_disk && rng.chance(4),
             bit_rot: kinds.bit_rot && rng.chance(4),
+            stored_rot: kinds.stored_rot && more.chance(STORED_ROT_ONE_IN),
             ..kinds
         };
         // Few big values fill journals and segments; many small ones fill batches and blocks.
@@ -164,8 +169,17 @@ impl Scenario {
             delay_one_in: [200, 20][usize::from(rng.chance(4))],
             ..NetworkFaults::default()
         };
-        let faults = faults::draw(&mut rng, length, kinds);
-        let overrides = overrides(&mut rng, mode);
+        let mut faults = faults::draw(&mut rng, length, kinds);
+        if kinds.stored_rot {
+            faults.extend(faults::draw_stored_rot(&mut more, length));
+            faults.sort_by_key(|planned| planned.at);
+        }
+        let mut overrides = overrides(&mut rng, mode);
+        if length == LONG {
+            // Long enough for segments of `__consumer_offsets` to be flushed: it rolls by time, and most commits are soon out of date.
+            overrides.push("log.roll.ms=3000".into());
+            overrides.push("log.cleaner.min.cleanable.ratio=0.1".into());
+        }
         Self { overrides, topics, producers, consumers, members, passing_topics, changes, network, faults, kinds, ending }
     }
 

@@ -1,7 +1,8 @@
-//! Makes a failing run smaller: fewer faults, fewer clients, less work, less time, as long as it still fails.
+//! Makes a failing run smaller: fewer faults, fewer clients, less work, less time, as long as it breaks the same kind of rule.
 
 use crate::run::{Options, run};
 use crate::scenario::{Less, Scenario};
+use crate::violation::{Checker, Violation};
 use std::fmt;
 
 /// Runs that one failure may cost.
@@ -11,13 +12,13 @@ const ATTEMPTS_MAX: u32 = 60;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shrunk {
     pub less: Less,
-    pub violation: String,
+    pub violation: Violation,
 }
 
-/// Reduces the run of `seed`, which fails under `options`. `None` when nothing can be left out.
-pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
+/// Reduces the run of `seed`, in which `checker` finds something under `options`. `None` when nothing can be left out.
+pub fn shrink(seed: u64, options: &Options, checker: Checker) -> Option<Shrunk> {
     let scenario = Scenario::draw(seed, options.mode, options.kinds);
-    let mut search = Search { seed, options, attempts: 0, best: None, less: options.less.clone() };
+    let mut search = Search { seed, options, checker, attempts: 0, best: None, less: options.less.clone() };
     search.without_each(scenario.faults.len(), |less| &mut less.faults);
     search.without_each(scenario.client_count(), |less| &mut less.clients);
     for percent in [10, 25, 50] {
@@ -36,20 +37,21 @@ pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
 struct Search<'a> {
     seed: u64,
     options: &'a Options,
+    checker: Checker,
     attempts: u32,
     best: Option<Shrunk>,
     less: Less,
 }
 
 impl Search<'_> {
-    /// Whether the run still fails; then this is what the search goes on from.
+    /// Whether the run still fails in the same way; then this is what the search goes on from.
     fn attempt(&mut self, less: Less) -> bool {
         if less == self.less || self.attempts == ATTEMPTS_MAX {
             return false;
         }
         self.attempts += 1;
         let outcome = run(self.seed, &Options { less: less.clone(), events: false, ..self.options.clone() });
-        let Some(violation) = outcome.violation else { return false };
+        let Some(violation) = outcome.violation.filter(|violation| violation.checker == self.checker) else { return false };
         self.less = less.clone();
         self.best = Some(Shrunk { less, violation });
         true

@@ -1,7 +1,8 @@
 //! Topics: those of the workload, made at the beginning, and some that come and go.
 
 use crate::client::{Client, Connection, Lost, text, topic_name};
-use crate::history::{Cleaning, TopicState};
+use crate::history::{Cleaning, TopicState, Tp};
+use crate::violation::Checker;
 use odradek_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use odradek_wire::messages::delete_topics_request::DeleteTopicState;
 use odradek_wire::messages::{CreateTopicsRequest, DeleteTopicsRequest};
@@ -22,6 +23,17 @@ pub struct Plan {
     pub configs: Vec<(&'static str, String)>,
     /// How records of it may go.
     pub cleaning: Cleaning,
+}
+
+impl Plan {
+    /// Partitions whose records retention takes by size or age, each with its `retention.bytes` where it has one.
+    pub fn retained(&self) -> Vec<(Tp, Option<u64>)> {
+        if self.cleaning != Cleaning::Retention {
+            return Vec::new();
+        }
+        let bytes_max = self.configs.iter().find(|(name, _)| *name == "retention.bytes").and_then(|(_, value)| value.parse().ok());
+        (0..self.partitions).map(|partition| (Tp::new(&self.name, partition), bytes_max)).collect()
+    }
 }
 
 /// Makes a topic; tries until it is there.
@@ -51,10 +63,10 @@ async fn try_create(client: &Client, plan: &Plan) -> Result<bool, Lost> {
     let code = answer.topics.first().map_or(-1, |topic| topic.error_code);
     client.history.event(|| format!("creating {}: {code}", plan.name));
     match (code, before) {
-        (0, Some(TopicState::Created)) => client.history.violation(format!("{} was made twice", plan.name)),
+        (0, Some(TopicState::Created)) => client.history.violation(Checker::Metadata, format!("{} was made twice", plan.name)),
         (0, _) | (TOPIC_ALREADY_EXISTS, Some(TopicState::Unknown | TopicState::Created)) => note(client, &plan.name, TopicState::Created),
         (TOPIC_ALREADY_EXISTS, _) => {
-            client.history.violation(format!("{} is there before it was made, or after it was deleted", plan.name))
+            client.history.violation(Checker::Metadata, format!("{} is there before it was made, or after it was deleted", plan.name))
         }
         _ => return Ok(false),
     }
@@ -72,7 +84,7 @@ async fn try_delete(client: &Client, name: &str) -> Result<bool, Lost> {
     client.history.event(|| format!("deleting {name}: {code}"));
     match (code, before) {
         (0, _) | (UNKNOWN_TOPIC_OR_PARTITION, Some(TopicState::Unknown | TopicState::Deleted)) => note(client, name, TopicState::Deleted),
-        (UNKNOWN_TOPIC_OR_PARTITION, _) => client.history.violation(format!("{name} was made and is not there")),
+        (UNKNOWN_TOPIC_OR_PARTITION, _) => client.history.violation(Checker::Metadata, format!("{name} was made and is not there")),
         _ => return Ok(false),
     }
     Ok(true)

@@ -10,7 +10,7 @@ const SEEDS_MAX: u64 = 1000;
 /// The fault is found by `seed`, or, where a change of the broker has moved that, by a later one.
 fn finds(planted: Planted, seed: u64) {
     let options = Options { planted: Some(planted), ..Options::new(Mode::Cores) };
-    let found = (seed..SEEDS_MAX).find_map(|seed| run(seed, &options).violation.map(|violation| (seed, violation)));
+    let found = (seed..seed + SEEDS_MAX).find_map(|seed| run(seed, &options).violation.map(|violation| (seed, violation)));
     let Some((found, violation)) = found else { panic!("{planted:?} was not found within {SEEDS_MAX} seeds") };
     println!("{planted:?}: found by seed {found}: {violation}");
     let sound = run(found, &Options::new(Mode::Cores)).violation;
@@ -35,6 +35,16 @@ fn a_leader_epoch_that_is_not_checked_is_found() {
 #[test]
 fn a_journal_that_is_not_replayed_is_found() {
     finds(Planted::Mistake(Mistake::NoReplay), 0);
+}
+
+#[test]
+fn a_compacted_segment_that_is_not_flushed_before_it_counts_is_found() {
+    finds(Planted::Mistake(Mistake::NoCompactionFlush), 0);
+}
+
+#[test]
+fn producers_that_are_not_recovered_are_found() {
+    finds(Planted::Mistake(Mistake::NoProducerRecovery), 0);
 }
 
 #[test]

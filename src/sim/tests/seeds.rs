@@ -1,26 +1,47 @@
 //! Short runs in both advertise modes. `odradek-sim --seeds N` runs as many as wanted.
 
-use odradek_sim::run::{Options, run};
+use odradek_sim::replay;
+use odradek_sim::run::{Options, Outcome, run};
 use odradek_sim::scenario::Mode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Seeds of every test run, half of them in each mode.
+const SEEDS: u64 = 240;
 
 /// Runs seeds in a row; the first broken rule fails the test with the command that replays it.
 fn seeds(mode: Mode, seeds: std::ops::Range<u64>) {
-    for seed in seeds {
-        let outcome = run(seed, &Options::new(mode));
-        if let Some(violation) = outcome.violation {
-            panic!("{violation}\nreplay: cargo run -p odradek-sim -- --seeds 1 --start {seed} --mode {mode} --events");
-        }
+    seeds.for_each(|seed| drop(keeps_its_word(seed, mode)));
+}
+
+fn keeps_its_word(seed: u64, mode: Mode) -> Outcome {
+    let options = Options::new(mode);
+    let outcome = run(seed, &options);
+    if let Some(violation) = &outcome.violation {
+        panic!("{violation}\nreplay: {}", replay::command(seed, &options));
     }
+    outcome
 }
 
 #[test]
-fn cores_keep_their_word() {
-    seeds(Mode::Cores, 0..40);
-}
-
-#[test]
-fn a_node_keeps_its_word() {
-    seeds(Mode::Node, 40..80);
+fn nodes_keep_their_word() {
+    let next = AtomicU64::new(0);
+    let offsets_compacted = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |threads| threads.get()) {
+            scope.spawn(|| {
+                // A world runs on one thread, and so do the mistakes planted for it.
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= SEEDS {
+                        return;
+                    }
+                    let outcome = keeps_its_word(seed, if seed % 2 == 0 { Mode::Cores } else { Mode::Node });
+                    offsets_compacted.fetch_add(outcome.offsets_compacted, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert!(offsets_compacted.into_inner() > 0, "no run compacted committed offsets");
 }
 
 /// A failed flush of the metadata log, a restart, changes, and a power loss took the earlier change and all that followed.
