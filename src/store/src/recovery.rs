@@ -64,6 +64,8 @@ pub(crate) async fn recover(
     let mut files = list(ring, path).await?;
     if let Some(first) = state.and_then(|state| state.segments.first()) {
         remove_below(ring, path, first.base_offset, &mut files).await?;
+        let first = files.segments.first().copied().unwrap_or(first.base_offset);
+        remove_strays(ring, &files, first).await?;
     }
     let compacted: Vec<Offset> = files.replaced.iter().map(|(base, _)| *base).collect();
     repairs.replaced = files.replaced.iter().map(|(_, path)| path.clone()).collect();
@@ -188,6 +190,8 @@ async fn files_are_whole(ring: &Ring, path: &Path, known: &odradek_log::state::S
 struct Listing {
     segments: BTreeSet<Offset>,
     transaction_indexes: BTreeSet<Offset>,
+    /// Indexes and snapshots.
+    beside: Vec<(Offset, PathBuf)>,
     /// Old logs of segments that a compaction replaced: what the state file says of these may be older.
     replaced: Vec<(Offset, PathBuf)>,
 }
@@ -216,6 +220,11 @@ async fn list(ring: &Ring, path: &Path) -> Result<Listing, StoreError> {
                 Some((base, names::TRANSACTION_INDEX)) => found.transaction_indexes.insert(base),
                 _ => false,
             };
+            if let Some((base, extension)) = names::parse_segment_file(&entry.name)
+                && [names::INDEX, names::TIME_INDEX, names::TRANSACTION_INDEX, names::SNAPSHOT].contains(&extension)
+            {
+                found.beside.push((base, path.join(&entry.name)));
+            }
         }
     }
     Ok(found)
@@ -228,6 +237,15 @@ async fn remove_below(ring: &Ring, path: &Path, first: Offset, files: &mut Listi
     for base in std::mem::replace(&mut files.segments, rest) {
         tracing::info!(directory = %path.display(), segment = %base, "removed a segment that had been deleted before the power was lost");
         remove_segment(ring, path, base).await?;
+    }
+    Ok(())
+}
+
+/// Removes what a power loss left of deleted segments below `first`, the oldest one, whose `.log` stayed deleted (Kafka's `LogLoader` and
+/// `ProducerStateManager.removeStraySnapshots`).
+async fn remove_strays(ring: &Ring, files: &Listing, first: Offset) -> Result<(), StoreError> {
+    for (_, stray) in files.beside.iter().filter(|(base, _)| *base < first) {
+        crate::segment_files::remove(ring, stray).await?;
     }
     Ok(())
 }
