@@ -163,7 +163,8 @@ fn is_in(damaged: &[Range<i64>], offset: i64) -> bool {
     damaged.iter().any(|damaged| damaged.contains(&offset))
 }
 
-/// Of a compacted partition: the last record of every key is there, and every record that is there is where it was acknowledged.
+/// Of a compacted partition: the last record of every key is there, unless it is a tombstone that may go; then nothing of the key is there. Every
+/// record that is there is where it was acknowledged.
 fn check_compacted(partition: &PartitionHistory, damaged: &[Range<i64>]) -> Vec<(Checker, String)> {
     let mut problems = Vec::new();
     let mut last_of_key: BTreeMap<u64, i64> = BTreeMap::new();
@@ -173,7 +174,14 @@ fn check_compacted(partition: &PartitionHistory, damaged: &[Range<i64>]) -> Vec<
     for (id, sent) in partition.sent.iter().filter(|(_, sent)| sent.acks == -1) {
         let Some(offset) = sent.acknowledged else { continue };
         let last = last_of_key.get(&id.key(true)).copied().unwrap_or(-1);
-        if last < offset && !superseded_by_damage(partition, *id, offset, damaged) {
+        let deleted = partition.compaction.tombstones_go && deleted_from(partition, id.key(true), offset);
+        if deleted && partition.tombstones.contains(id) && (0..offset).contains(&last) {
+            problems.push((
+                Checker::Compaction,
+                format!("{id} at offset {offset} deleted its key and is gone, and the record at {last} is there"),
+            ));
+        }
+        if last < offset && !deleted && !superseded_by_damage(partition, *id, offset, damaged) {
             problems
                 .push((Checker::Loss, format!("{id} was acknowledged at offset {offset}, and the last record of its key is at {last}")));
         }
@@ -188,6 +196,12 @@ fn check_compacted(partition: &PartitionHistory, damaged: &[Range<i64>]) -> Vec<
         }
     }
     problems
+}
+
+/// Whether a tombstone for the key may lie at `offset` or behind it.
+fn deleted_from(partition: &PartitionHistory, key: u64, offset: i64) -> bool {
+    let mut tombstones = partition.tombstones.iter().filter(|id| id.key(true) == key).filter_map(|id| partition.sent.get(id));
+    tombstones.any(|sent| sent.acknowledged.is_none_or(|at| at >= offset))
 }
 
 /// Whether a later record of the same key may have been where a stored bit flipped: then compaction may have taken what it can show no more.
@@ -256,6 +270,20 @@ mod tests {
         assert!(!check_partition(&compacted, &[], &[]).is_empty(), "the last record of a key is gone");
         compacted.last_read = BTreeMap::from([(1, id(1)), (5, id(5)), (6, id(5))]);
         assert!(!check_partition(&compacted, &[], &[]).is_empty(), "a record is there twice");
+    }
+
+    #[test]
+    fn a_tombstone_may_go_in_its_time_and_takes_its_key_with_it() {
+        let mut compacted = partition(-1, true, &[], &[(0, 0), (5, 5)]);
+        compacted.cleaning = Cleaning::Compaction;
+        compacted.tombstones.insert(id(5));
+        assert!(!check_partition(&compacted, &[], &[]).is_empty(), "it has to stay");
+        compacted.compaction.tombstones_go = true;
+        assert_eq!(check_partition(&compacted, &[], &[]), Vec::new());
+        compacted.last_read = BTreeMap::from([(0, id(0))]);
+        assert!(!check_partition(&compacted, &[], &[]).is_empty(), "the deleted value is back");
+        compacted.last_read = BTreeMap::from([(0, id(0)), (5, id(5))]);
+        assert_eq!(check_partition(&compacted, &[], &[]), Vec::new());
     }
 
     #[test]

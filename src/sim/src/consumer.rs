@@ -302,8 +302,18 @@ impl Reader {
         }
         let Some(records) = data.records else { return Ok(()) };
         let gaps = history.cleaning(tp) == Cleaning::Compaction;
+        let from = position.offset;
         match read(tp, &records, position, high_watermark, gaps) {
-            Ok(seen) => seen.into_iter().for_each(|(base, batch)| history.seen(tp, base, batch)),
+            Ok(seen) => {
+                if gaps {
+                    history.removed(
+                        tp,
+                        from..position.offset,
+                        seen.iter().flat_map(|(_, batch)| &batch.records).map(|(offset, _)| *offset),
+                    );
+                }
+                seen.into_iter().for_each(|(base, batch)| history.seen(tp, base, batch));
+            }
             Err(problem) => history.violation(Checker::Offsets, problem),
         }
         Ok(())
@@ -344,7 +354,7 @@ fn read(tp: &Tp, records: &Bytes, position: &mut Position, high_watermark: i64, 
                 return Err(format!("{tp}: offset {offset} where {due} was due, in a batch up to {last}"));
             }
             due = offset + 1;
-            let id = RecordId::of_value(&record.value.unwrap_or_default()).map_err(|error| format!("{tp}: offset {offset}: {error}"))?;
+            let id = RecordId::of(&record).map_err(|error| format!("{tp}: offset {offset}: {error}"))?;
             ids.push((offset, id));
         }
         if due != last + 1 && !gaps {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A partition by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,15 @@ pub enum Cleaning {
     Retention,
     /// Earlier records of a key, whenever the broker sees fit.
     Compaction,
+}
+
+/// What a compacted topic is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compaction {
+    /// `min.compaction.lag.ms`.
+    pub lag: Duration,
+    /// `delete.retention.ms` is so short that tombstones go within the run.
+    pub tombstones_go: bool,
 }
 
 /// What a producer knows of one of its records.
@@ -82,6 +92,9 @@ pub struct PartitionHistory {
     pub delete_acknowledged: i64,
     /// Records by offset, of a partition that is compacted: its batches may be written anew.
     pub records: BTreeMap<i64, RecordId>,
+    /// How compaction is set, and the records that delete their keys.
+    pub compaction: Compaction,
+    pub tombstones: BTreeSet<RecordId>,
     /// What the last reading found, of a partition that is compacted.
     pub last_read: BTreeMap<i64, RecordId>,
 }
@@ -261,9 +274,9 @@ impl History {
     }
 
     /// A topic is to be made: how its records may go.
-    pub fn topic_planned(&self, topic: &str, partitions: i32, cleaning: Cleaning) {
+    pub fn topic_planned(&self, topic: &str, partitions: i32, cleaning: Cleaning, compaction: Compaction) {
         for partition in 0..partitions {
-            self.partition(&Tp::new(topic, partition), |partition| partition.cleaning = cleaning);
+            self.partition(&Tp::new(topic, partition), |partition| (partition.cleaning, partition.compaction) = (cleaning, compaction));
         }
     }
 
@@ -374,6 +387,38 @@ impl History {
         if let Some(problem) = problem {
             self.violation(Checker::Content, problem);
         }
+    }
+
+    /// A reader saw of `offsets` only those that are `there`: compaction must have taken the others, and not before their time.
+    pub fn removed(&self, tp: &Tp, offsets: Range<i64>, there: impl Iterator<Item = i64>) {
+        let now = (self.inner.now)();
+        let mut problem = None;
+        self.partition(tp, |partition| {
+            let lag = partition.compaction.lag;
+            if lag.is_zero() {
+                return;
+            }
+            let there: BTreeSet<i64> = there.collect();
+            let young = partition.sent.iter().find(|(_, sent)| {
+                let gone = sent.acknowledged.filter(|offset| offsets.contains(offset) && !there.contains(offset));
+                gone.is_some() && sent.first_sent + lag > now
+            });
+            problem = young.map(|(id, sent)| {
+                format!(
+                    "{tp}: {id} was removed within min.compaction.lag.ms={}: it was sent {:?} ago",
+                    lag.as_millis(),
+                    now - sent.first_sent
+                )
+            });
+        });
+        if let Some(problem) = problem {
+            self.violation(Checker::Compaction, problem);
+        }
+    }
+
+    /// A record that is going to be sent deletes its key.
+    pub fn tombstone(&self, tp: &Tp, id: RecordId) {
+        self.partition(tp, |partition| partition.tombstones.insert(id));
     }
 
     // Topics.

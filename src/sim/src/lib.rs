@@ -7,7 +7,8 @@
 //!
 //! Invariants that are checked ([`history`] at once, [`checkers`] at the end): what was acknowledged with acks=all survives everything, with
 //! acks=1 a killed process; idempotent producers leave no duplicates, gaps or disorder; offsets are dense; an offset shows the same bytes to
-//! everybody for ever; the high watermark never goes back; committed offsets and topics are what was acknowledged.
+//! everybody for ever; the high watermark never goes back; committed offsets and topics are what was acknowledged; compaction keeps the last record
+//! of a key, and every record for its time; retention leaves on the disk what its settings say.
 //!
 //! Owner: the calling thread, one world per run. The same seed is the same run, event for event.
 //!

@@ -7,7 +7,7 @@
 use crate::client::{Client, Connection, Lost, topic_name};
 use crate::faults::Kinds;
 use crate::history::Tp;
-use crate::record::RecordId;
+use crate::record::{RecordId, TOMBSTONE_HEADER};
 use crate::violation::Checker;
 use bytes::Bytes;
 use odradek_base::{ProducerEpoch, ProducerId, Rng};
@@ -47,6 +47,8 @@ pub struct Plan {
     pub codec: Codec,
     /// Topics that are compacted.
     pub compacted: Vec<String>,
+    /// One in so many records for them is a tombstone; 0 is none.
+    pub tombstone_one_in: u64,
 }
 
 /// One batch on its way.
@@ -175,19 +177,26 @@ impl Lane {
                 self.todo.remove(&tp);
             }
             let compacted = self.plan.compacted.iter().any(|topic| **topic == *tp.topic);
-            let bytes = self.batch(first, count, compacted);
+            let bytes = self.batch(&tp, first, count, compacted);
             request.push(Batch { tp, first, count, bytes, done: false });
         }
         request
     }
 
-    fn batch(&mut self, first: u64, count: u64, compacted: bool) -> Bytes {
+    fn batch(&mut self, tp: &Tp, first: u64, count: u64, compacted: bool) -> Bytes {
         let (id, epoch) = self.producer;
         // The sequence is the record's number: both count the producer's records in this partition from 0.
         let sequence = if self.plan.idempotent { first as i32 } else { -1 };
         let mut builder = BatchBuilder::new(self.plan.codec).producer(id, epoch, sequence);
         for number in first..first + count {
             let id = RecordId { producer: self.plan.number, number };
+            let tombstone = self.plan.tombstone_one_in;
+            if compacted && tombstone > 0 && self.rng.chance(tombstone) {
+                self.client.history.tombstone(tp, id);
+                let header = (TOMBSTONE_HEADER, Some(&id.value(0)[..]));
+                builder.append(self.client.ring.wall_clock(), Some(&id.key(compacted).to_be_bytes()), None, &[header]);
+                continue;
+            }
             let padding = self.rng.below(self.plan.value_bytes_max + 1) as usize;
             builder.append(self.client.ring.wall_clock(), Some(&id.key(compacted).to_be_bytes()), Some(&id.value(padding)), &[]);
         }

@@ -1,10 +1,14 @@
-//! Records that say who sent them and whose every byte can be checked.
+//! Records that say who sent them and whose every byte can be checked. A tombstone, which has no value, says it in a header.
 
 use odradek_base::Rng;
+use odradek_wire::records::Record;
 use std::fmt;
 
 /// Bytes in front of the padding: producer and number.
 const HEAD_BYTES: usize = 12;
+
+/// The header in which a tombstone has its name.
+pub const TOMBSTONE_HEADER: &[u8] = b"record";
 
 /// Words of the padding before it repeats.
 const PATTERN_WORDS: usize = 16;
@@ -43,6 +47,17 @@ impl RecordId {
         }
         value.truncate(HEAD_BYTES + padding);
         value
+    }
+
+    /// The name of a record that was read.
+    pub fn of(record: &Record) -> Result<Self, String> {
+        match &record.value {
+            Some(value) => Self::of_value(value),
+            None => {
+                let header = record.headers.iter().find(|header| header.key == TOMBSTONE_HEADER).and_then(|header| header.value.as_ref());
+                Self::of_value(header.ok_or("neither a value nor the header of a tombstone")?)
+            }
+        }
     }
 
     /// Reads a value back; an error says what is wrong with it.

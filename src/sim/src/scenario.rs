@@ -1,7 +1,7 @@
 //! What happens in one run, all drawn from its seed: settings, topics, clients, faults, and how it ends.
 
 use crate::faults::{self, Kinds, Planned};
-use crate::history::{Cleaning, Tp};
+use crate::history::{Cleaning, Compaction, Tp};
 use crate::{changes, consumer, member, producer, topics};
 use odradek_base::Rng;
 use odradek_ring::sim::{CrashMode, NetworkFaults};
@@ -96,8 +96,8 @@ const STORED_ROT_ONE_IN: u64 = 6;
 impl Scenario {
     pub fn draw(seed: u64, mode: Mode, kinds: Kinds) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x5ce0_a210);
-        // What was added later has its own: seeds that are written down stay what they were.
-        let mut more = Rng::with_seed(seed ^ 0x0add_ed00);
+        // What was added later has its own, seeded so that the seeds written down as tests stay what they were.
+        let mut more = Rng::with_seed(seed ^ 0x0add_ed5a);
         let kinds = Kinds {
             disk_errors: kinds.disk_errors && rng.chance(4),
             full_disk: kinds.full_disk && rng.chance(4),
@@ -107,10 +107,14 @@ impl Scenario {
         };
         // Few big values fill journals and segments; many small ones fill batches and blocks.
         let value_bytes_max = [30, 30, 30, 300, 300, 3_000, 3_000, 60_000][rng.below(8) as usize];
-        let topics: Vec<topics::Plan> = (0..1 + rng.below(2)).map(|number| draw_topic(&mut rng, number)).collect();
+        let mut topics: Vec<topics::Plan> = (0..1 + rng.below(2)).map(|number| draw_topic(&mut rng, number)).collect();
         let tps: Vec<Tp> = topics.iter().flat_map(|topic| (0..topic.partitions).map(|partition| Tp::new(&topic.name, partition))).collect();
         let compacted: Vec<String> =
             topics.iter().filter(|topic| topic.cleaning == Cleaning::Compaction).map(|topic| topic.name.clone()).collect();
+        let tombstone_one_in = if more.chance(2) { 4 } else { 0 };
+        if tombstone_one_in > 0 {
+            topics.iter_mut().filter(|topic| topic.cleaning == Cleaning::Compaction).for_each(|topic| delay_compaction(&mut more, topic));
+        }
         let batches = if value_bytes_max > 10_000 { 6 + rng.below(30) } else { 3 + rng.below(12) };
         let length = if rng.chance(LONG_ONE_IN) { LONG } else { LENGTH };
         // Who waits does not spin through a long run.
@@ -122,7 +126,20 @@ impl Scenario {
             let partitions = some_of(rng, &tps);
             let codec = if rng.chance(8) { [Codec::Lz4, Codec::Gzip, Codec::Snappy][rng.below(3) as usize] } else { Codec::None };
             let compacted = compacted.clone();
-            producer::Plan { number, acks, idempotent, retries, partitions, batches, value_bytes_max, pause_max, kinds, codec, compacted }
+            producer::Plan {
+                number,
+                acks,
+                idempotent,
+                retries,
+                partitions,
+                batches,
+                value_bytes_max,
+                pause_max,
+                kinds,
+                codec,
+                compacted,
+                tombstone_one_in,
+            }
         };
         let producers = (0..2 + rng.below(3) as u32).map(|number| draw_producer(&mut rng, number)).collect();
         let consumers = (0..1 + rng.below(2) as u32)
@@ -153,6 +170,7 @@ impl Scenario {
             partitions: 1 + rng.below(3) as i32,
             configs: Vec::new(),
             cleaning: Cleaning::Never,
+            compaction: Compaction::default(),
         });
         let ending = match rng.below(6) {
             0 => Ending::Nothing,
@@ -260,7 +278,20 @@ fn draw_topic(rng: &mut Rng, number: u64) -> topics::Plan {
         }
         Cleaning::Never | Cleaning::Requests => {}
     }
-    topics::Plan { name: format!("t{number}"), partitions: 1 + rng.below(3) as i32, configs, cleaning }
+    topics::Plan { name: format!("t{number}"), partitions: 1 + rng.below(3) as i32, configs, cleaning, compaction: Compaction::default() }
+}
+
+/// What keeps records and tombstones of a compacted topic for a while.
+fn delay_compaction(rng: &mut Rng, topic: &mut topics::Plan) {
+    if rng.chance(2) {
+        topic.configs.push(("delete.retention.ms", rng.below(300).to_string()));
+        topic.compaction.tombstones_go = true;
+    }
+    if rng.chance(2) {
+        let lag = 50 + rng.below(400);
+        topic.configs.push(("min.compaction.lag.ms", lag.to_string()));
+        topic.compaction.lag = Duration::from_millis(lag);
+    }
 }
 
 /// Small buffers, so that a short run fills, wraps and flushes them.

@@ -1,7 +1,7 @@
 //! Topics: those of the workload, made at the beginning, and some that come and go.
 
 use crate::client::{Client, Connection, Lost, text, topic_name};
-use crate::history::{Cleaning, TopicState, Tp};
+use crate::history::{Cleaning, Compaction, TopicState, Tp};
 use crate::violation::Checker;
 use odradek_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use odradek_wire::messages::delete_topics_request::DeleteTopicState;
@@ -23,6 +23,7 @@ pub struct Plan {
     pub configs: Vec<(&'static str, String)>,
     /// How records of it may go.
     pub cleaning: Cleaning,
+    pub compaction: Compaction,
 }
 
 impl Plan {

@@ -10,7 +10,7 @@ const SEEDS_MAX: u64 = 1000;
 /// The fault is found by `seed`, or, where a change of the broker has moved that, by a later one.
 fn finds(planted: Planted, seed: u64) {
     let options = Options { planted: Some(planted), ..Options::new(Mode::Cores) };
-    let found = (seed..seed + SEEDS_MAX).find_map(|seed| run(seed, &options).violation.map(|violation| (seed, violation)));
+    let found = (seed..SEEDS_MAX).find_map(|seed| run(seed, &options).violation.map(|violation| (seed, violation)));
     let Some((found, violation)) = found else { panic!("{planted:?} was not found within {SEEDS_MAX} seeds") };
     println!("{planted:?}: found by seed {found}: {violation}");
     let sound = run(found, &Options::new(Mode::Cores)).violation;

@@ -194,7 +194,7 @@ impl Run {
         let ring = &self.client.ring;
         for plan in self.scenario.topics.clone() {
             let client = self.client.clone();
-            self.history.topic_planned(&plan.name, plan.partitions, plan.cleaning);
+            self.history.topic_planned(&plan.name, plan.partitions, plan.cleaning, plan.compaction);
             ring.spawn(async move { topics::create(&client, &plan).await });
         }
         for plan in self.scenario.producers.clone() {
