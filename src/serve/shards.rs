@@ -130,7 +130,8 @@ pub fn start(config: &Arc<NodeConfig>, cluster_id: &str, cores: &[Core], backgro
                 if let Some(pulse) = pulse {
                     ring.spawn(pulse.beat(ring.clone()));
                 }
-                let start = Start { id: ShardId(id), config, cluster_id, port, background: Some(background), stop, on_event };
+                let start =
+                    Start { id: ShardId(id), config, cluster_id, port, background: Some(background), stop, on_event, on_store: None };
                 ring.block_on(start::run(ring.clone(), start));
                 // Tasks hold the ring: without this its listeners would stay open as long as the process lives.
                 ring.shutdown();

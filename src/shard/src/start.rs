@@ -76,11 +76,13 @@ pub struct Start {
     pub stop: StopSignal,
     /// Told of the shard's progress; called on the shard's thread.
     pub on_event: Box<dyn Fn(Event)>,
+    /// Given the shard's store when it is open, on the shard's thread: for who watches what it holds.
+    pub on_store: Option<Box<dyn FnOnce(Store)>>,
 }
 
 /// Runs a shard from start to stop.
 pub async fn run(ring: Ring, start: Start) {
-    let Start { id, config, cluster_id, port, background, stop, on_event } = start;
+    let Start { id, config, cluster_id, port, background, stop, on_event, on_store } = start;
     let shard = Shard::new(id, config, ring.clone(), Mailbox::new(port.attach(&ring)), background);
     ring.spawn(shard.clone().serve_mailbox());
     if let Some(metrics) = shard.config.metrics.clone() {
@@ -88,6 +90,9 @@ pub async fn run(ring: Ring, start: Start) {
     }
     match begin(&shard, &cluster_id).await {
         Ok((recovery, listeners)) => {
+            if let Some(on_store) = on_store {
+                on_store(shard.store().clone());
+            }
             on_event(Event::Ready { shard: id, recovery: Box::new(recovery), features: ring.features().to_string(), listeners });
             stop.wait().await;
             let result = shard.stop().await;

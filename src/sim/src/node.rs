@@ -9,6 +9,7 @@ use odradek_shard::memory::MemorySplit;
 use odradek_shard::messages::Message;
 use odradek_shard::start::{self, Event, Start};
 use odradek_shard::stop::StopSignal;
+use odradek_store::{Held, Store};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,12 +23,13 @@ pub const DATA_DIR: &str = "/data";
 const MESH_CAPACITY: usize = 64;
 
 /// What the shards of the present life have told.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Told {
     ready: u16,
     stopped: u16,
     /// Why a shard did not start, or did not stop cleanly.
     failed: Option<String>,
+    stores: Vec<Store>,
 }
 
 /// Where a node is in its life.
@@ -112,8 +114,13 @@ impl Node {
                     }
                 }
             });
+            let opened = self.told.clone();
+            let on_store: Box<dyn FnOnce(Store)> = Box::new(move |store| opened.borrow_mut().stores.push(store));
             let (config, cluster_id) = (self.config.clone(), "simulated-cluster-0000".to_string());
-            ring.spawn(start::run(ring.clone(), Start { id, config, cluster_id, port, background: None, stop, on_event }));
+            ring.spawn(start::run(
+                ring.clone(),
+                Start { id, config, cluster_id, port, background: None, stop, on_event, on_store: Some(on_store) },
+            ));
         }
     }
 
@@ -127,8 +134,18 @@ impl Node {
     /// Ends the process (or the machine) at this instant. A node that is down may lose power too: what only the operating system had is gone.
     pub fn crash(&mut self, mode: CrashMode) {
         self.world.crash(self.host, mode);
+        self.told.borrow_mut().stores.clear();
         self.stop.clear();
         self.running = false;
+    }
+
+    /// The first thing that a shard's store holds more of than it may, with `allowance` for what is on its way.
+    pub fn beyond_bounds(&self, allowance: u64) -> Option<Held> {
+        let told = self.told.borrow();
+        told.stores
+            .iter()
+            .flat_map(Store::held)
+            .find(|held| held.now > held.most + if held.what.ends_with("files") { 0 } else { allowance })
     }
 
     pub fn is_running(&self) -> bool {

@@ -71,5 +71,5 @@ pub use partition::{AppendOrigin, Appended, CommitTicket, Durability, Partition,
 pub use progress::RecoveryProgress;
 pub use relocate::{AlterLogDirError, FutureReplica};
 pub use state_file::is_state_file;
-pub use stats::StoreStats;
+pub use stats::{Held, StoreStats};
 pub use store::{LogDir, Store};

@@ -60,6 +60,11 @@ impl ReadAhead {
         }
     }
 
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
     pub fn generation(&self) -> u64 {
         self.generation.get()
     }

@@ -80,6 +80,14 @@ impl Counters {
     }
 }
 
+/// What a cache or queue of a store holds, and what it may hold at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub what: &'static str,
+    pub now: u64,
+    pub most: u64,
+}
+
 /// The store at one moment. Bytes and counts since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreStats {

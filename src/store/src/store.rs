@@ -7,7 +7,7 @@ use crate::open::{self, RecoveryReport};
 use crate::partition::Partition;
 use crate::relocate::AlterLogDirError;
 use crate::shared::Shared;
-use crate::stats::StoreStats;
+use crate::stats::{Held, StoreStats};
 use crate::{close, create, delete, relocate};
 use odradek_base::TopicPartition;
 use odradek_ring::Ring;
@@ -147,6 +147,19 @@ impl Store {
     /// Compacts the log of this shard that needs it most. `None` when none does.
     pub async fn run_compaction(&self) -> Result<Option<Compacted>, StoreError> {
         compaction::run_filthiest(&self.shared).await
+    }
+
+    /// Everything bounded that the store keeps in memory. Appends that are admitted together may exceed the bound of unflushed bytes by what they
+    /// bring; of the tail cache, what no segment has stays.
+    pub fn held(&self) -> [Held; 4] {
+        let (shared, config) = (&self.shared, &self.shared.config);
+        let held = |what, now, most| Held { what, now, most };
+        [
+            held("unflushed bytes", shared.unflushed_bytes.get(), config.unflushed_bytes_max),
+            held("tail cache", shared.cached_bytes.get(), config.tail_cache_bytes + config.unflushed_bytes_max),
+            held("read ahead", shared.read_ahead.bytes() as u64, config.read_ahead_bytes as u64),
+            held("open files", shared.files.len() as u64, config.open_files_max as u64),
+        ]
     }
 
     pub fn stats(&self) -> StoreStats {

@@ -15,6 +15,8 @@ const DISK_BYTES_MAX: u64 = 64 << 20;
 const DISK_BYTES_PER_PARTITION: u64 = 3 << 20;
 /// Tasks that a node may have at the end: what is left behind by connections, timers or requests would add up.
 const TASKS_MAX: usize = 400;
+/// Bytes of requests that one shard may have admitted together.
+const IN_FLIGHT_BYTES_MAX: u64 = 2 << 20;
 /// Within which what retention may take is flushed (`StoreConfig::flush_age`: 30 s), taken and unlinked.
 const RETENTION_WAIT: Duration = Duration::from_secs(40);
 /// An active segment is padded to whole blocks.
@@ -24,6 +26,13 @@ const FILES_PER_SEGMENT_MAX: usize = 5;
 const FILES_PER_PARTITION_MAX: usize = 4;
 
 impl Run {
+    /// Caches and queues stay within their bounds, at every step.
+    pub(super) fn check_memory(&self) {
+        if let Some(held) = self.node.beyond_bounds(IN_FLIGHT_BYTES_MAX).filter(|_| !self.history.is_violated()) {
+            self.history.violation(Checker::Memory, format!("{} of {}, {} at most", held.now, held.what, held.most));
+        }
+    }
+
     /// What was written must not use up the disk, what was done must leave nothing running.
     pub(super) fn check_bounds(&self) {
         let (sent, partitions) = {

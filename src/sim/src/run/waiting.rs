@@ -21,6 +21,7 @@ impl Run {
             let world = self.world.clone();
             let (history, run) = (self.history.clone(), &*self);
             world.run_until(|| {
+                run.check_memory();
                 condition(run)
                     || history.is_violated()
                     || world.now() >= limit
