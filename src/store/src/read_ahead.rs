@@ -60,11 +60,6 @@ impl ReadAhead {
         }
     }
 
-    /// Bytes that are kept.
-    pub fn bytes(&self) -> usize {
-        self.bytes.get()
-    }
-
     pub fn generation(&self) -> u64 {
         self.generation.get()
     }

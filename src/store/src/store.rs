@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Arenas beside the tail: those that blocks are built in and the one on its way to the disk.
+const ARENAS_BESIDE: usize = 3;
+
 /// One of `log.dirs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogDir {
@@ -150,13 +153,14 @@ impl Store {
     }
 
     /// Everything bounded that the store keeps in memory. Appends that are admitted together may exceed the bound of unflushed bytes by what they
-    /// bring; of the tail cache, what no segment has stays.
+    /// bring; of the tail, what no segment has stays, and arenas that blocks are built in come on top.
     pub fn held(&self) -> [Held; 4] {
         let (shared, config) = (&self.shared, &self.shared.config);
         let held = |what, now, most| Held { what, now, most };
+        let arenas = (ARENAS_BESIDE * config.journal_block_bytes_max) as u64;
         [
             held("unflushed bytes", shared.unflushed_bytes.get(), config.unflushed_bytes_max),
-            held("tail cache", shared.cached_bytes.get(), config.tail_cache_bytes + config.unflushed_bytes_max),
+            held("tail", shared.tail_bytes() + shared.building_bytes(), config.tail_cache_bytes + config.unflushed_bytes_max + arenas),
             held("read ahead", shared.read_ahead.bytes() as u64, config.read_ahead_bytes as u64),
             held("open files", shared.files.len() as u64, config.open_files_max as u64),
         ]
