@@ -9,7 +9,7 @@ use odradek_wire::frame::FrameReader;
 use odradek_wire::messages::find_coordinator_request::FindCoordinatorRequest;
 use odradek_wire::messages::metadata_request::MetadataRequestTopic;
 use odradek_wire::messages::{MetadataRequest, TopicName};
-use odradek_wire::{RequestMessage, StrBytes, decode_response, encode_request, response_header};
+use odradek_wire::{ErrorCode, RequestMessage, StrBytes, decode_response, encode_request, response_header};
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -180,7 +180,12 @@ impl Client {
             let (Some(name), 0) = (&topic.name, topic.error_code) else { continue };
             let name = name.0.to_string();
             for partition in &topic.partitions {
-                let Some(leader) = brokers.get(&partition.leader_id.0) else {
+                // Of one that is offline, the broker that would lead is asked all the same: whether it may be offline is judged by its answer.
+                let offline = partition.leader_id.0 == -1
+                    && ErrorCode::try_from_code(partition.error_code) == Some(ErrorCode::LeaderNotAvailable)
+                    && partition.offline_replicas == partition.replica_nodes;
+                let asked = partition.replica_nodes.first().filter(|_| offline).unwrap_or(&partition.leader_id);
+                let Some(leader) = brokers.get(&asked.0) else {
                     self.history.violation(
                         Checker::Metadata,
                         format!("{name}-{} has leader {:?}, which is no broker", partition.partition_index, partition.leader_id),
