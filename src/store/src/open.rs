@@ -76,6 +76,8 @@ pub struct RecoveryReport {
     pub journal_batches: u64,
     /// Journal blocks that must have been there and are not.
     pub holes: Vec<Hole>,
+    /// Offsets that no segment has, from the first to the one after the last, by partition; not of compacted topics.
+    pub gaps: Vec<(TopicPartition, Offset, Offset)>,
     /// Files with a torn tail, and the bytes that were cut.
     pub truncated: Vec<(PathBuf, u64)>,
     /// Partitions that stay closed, and why.
@@ -489,6 +491,7 @@ fn take_recovered(
             report.batches_checked += repairs.batches_checked;
             report.bytes_checked += repairs.bytes_checked;
             report.truncated.extend(repairs.truncated);
+            report.gaps.extend(repairs.gaps.into_iter().map(|(from, to)| (spec.tp, from, to)));
             torn.extend(repairs.torn.map(|torn| (spec.tp, torn)));
             shared.unlinks.borrow_mut().extend(repairs.replaced);
             insert(shared, &spec, directory, log);

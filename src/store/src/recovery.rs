@@ -42,6 +42,8 @@ pub struct Repairs {
     pub bytes_checked: u64,
     /// The end of the segments, where only the journal can tell whether it may be cut.
     pub(crate) torn: Option<Torn>,
+    /// Offsets between two segments that neither has, in a log that is not compacted: the first one, and the one after the last.
+    pub gaps: Vec<(Offset, Offset)>,
     /// Files of segments that a compaction replaced: to be unlinked once the state file is written.
     pub replaced: Vec<PathBuf>,
 }
@@ -105,6 +107,7 @@ pub(crate) async fn recover(
         }
         end = segments.last().map_or(end, |segment| segment.next_offset);
     }
+    repairs.gaps = gaps(path, &segments, &config);
     if let Some(torn) = torn {
         repairs.truncated.push((torn.path.clone(), torn.length - torn.position));
         if journaled {
@@ -155,6 +158,26 @@ pub(crate) async fn unchecked_bytes(ring: &Ring, path: &Path, recovery_point: Of
         bytes += ring.metadata(&log).await.map_err(|error| StoreError::io("inspect", &log, error))?.len;
     }
     Ok(bytes)
+}
+
+/// Offsets that lie between segments. Nobody but compaction leaves any, so a file is missing. As in Kafka (`LogLoader` does not look) the log is served:
+/// readers go on behind the gap, and what follows it stays.
+fn gaps(path: &Path, segments: &[Segment], config: &LogConfig) -> Vec<(Offset, Offset)> {
+    if config.cleanup.compact {
+        return Vec::new();
+    }
+    let ends = segments.windows(2).filter_map(|pair| match pair {
+        [before, after] if after.base_offset > before.next_offset => Some((before.next_offset, after.base_offset)),
+        _ => None,
+    });
+    let gaps: Vec<(Offset, Offset)> = ends.collect();
+    for (from, to) in &gaps {
+        tracing::error!(
+            directory = %path.display(), %from, %to,
+            "no segment has the offsets of this gap, and readers go on behind it: unless the topic was compacted once, a segment file is missing; stop the broker and bring it back from a copy"
+        );
+    }
+    gaps
 }
 
 /// How far a directory's segments reach: base offset of the last one and its length in bytes.
