@@ -188,7 +188,7 @@ async fn register(shard: &Rc<Shard>, log: &mut MetadataLog, mut image: Image) ->
     }
     records.extend(moved);
     if !records.is_empty() {
-        log.append(&records, shard.ring.wall_clock()).await?;
+        log.append_or_keep(&records, shard.ring.wall_clock()).await?;
     }
     Ok(image)
 }

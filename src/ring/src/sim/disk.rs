@@ -302,7 +302,8 @@ impl Disk {
     fn write(&mut self, node: NodeId, pos: u64, data: &[u8]) -> io::Result<()> {
         let end = pos as usize + data.len();
         let growth = end.saturating_sub(self.file(node)?.content.len()) as u64;
-        if growth > self.faults.capacity_bytes.saturating_sub(self.used_bytes) {
+        let needed = if self.faults.copy_on_write { data.len() as u64 } else { growth };
+        if needed > self.faults.capacity_bytes.saturating_sub(self.used_bytes) {
             return Err(error(libc::ENOSPC));
         }
         self.used_bytes += growth;

@@ -106,6 +106,8 @@ pub struct DiskFaults {
     /// These reads and writes are short.
     pub short_one_in: u64,
     pub capacity_bytes: u64,
+    /// Writing again what is there needs room too, as where a file system copies on write.
+    pub copy_on_write: bool,
 }
 
 impl Default for DiskFaults {
@@ -122,6 +124,7 @@ impl Default for DiskFaults {
             bit_rot_one_in: 0,
             short_one_in: 16,
             capacity_bytes: 1 << 40,
+            copy_on_write: false,
         }
     }
 }

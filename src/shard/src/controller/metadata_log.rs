@@ -2,6 +2,9 @@
 //!
 //! Each change is one batch, flushed before anybody is told of it. A torn last batch was never told to anybody and is
 //! cut off when the file is opened; damage before the end stops the start, because what follows it was acknowledged.
+//!
+//! On a full disk a change is refused and nothing of it stays in the file, so the next one is taken once there is room. A start does
+//! without writing: what it has to write comes with the next change.
 
 use odradek_base::{LeaderEpoch, Offset, Timestamp};
 use odradek_cluster::MetadataRecord;
@@ -44,11 +47,26 @@ pub(super) fn encode(records: &[MetadataRecord], mut offset: Offset, now: Timest
     (batches, offset)
 }
 
+impl MetadataLogError {
+    /// Nothing was changed for lack of room: it may work later.
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if is_full(error))
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 pub struct MetadataLog {
     path: PathBuf,
     file: File,
     position: u64,
     next_offset: Offset,
+    /// The last change of an earlier run and its position, where a start found no room to write it again.
+    unsettled: Option<(bytes::Bytes, u64)>,
+    /// Records that a start found no room for.
+    unwritten: Vec<MetadataRecord>,
     /// A write failed: what the file holds is unknown, so nothing more is written.
     broken: bool,
 }
@@ -103,10 +121,35 @@ impl MetadataLog {
         // Its flush may have failed, or the process may have died before it. Linux shows what a failed flush left behind and never writes it
         // unless it is written again.
         let last = bytes.slice(change..position);
-        if !last.is_empty() {
-            file.write_at(vec![last], change as u64, Sync::Data).await.map_err(io)?;
+        let unsettled = (!last.is_empty()).then_some((last, change as u64));
+        let mut log = Self { path, file, position: position as u64, next_offset, unsettled, unwritten: Vec::new(), broken: false };
+        match log.settle().await {
+            Err(error) if error.is_full() => tracing::error!("metadata cannot be changed until there is room: {error}"),
+            other => other?,
         }
-        Ok((Self { path, file, position: position as u64, next_offset, broken: false }, records))
+        Ok((log, records))
+    }
+
+    /// Writes again what a start found no room for.
+    async fn settle(&mut self) -> Result<(), MetadataLogError> {
+        if let Some((bytes, position)) = &self.unsettled {
+            let written = self.file.write_at(vec![bytes.clone()], *position, Sync::Data).await;
+            written.map_err(|error| MetadataLogError::Io { path: self.path.clone(), error })?;
+            self.unsettled = None;
+        }
+        Ok(())
+    }
+
+    /// Appends records and flushes them. For lack of room they are kept, and come with the next change: for records that every start makes anew.
+    pub async fn append_or_keep(&mut self, records: &[MetadataRecord], now: Timestamp) -> Result<(), MetadataLogError> {
+        match self.append(records, now).await {
+            Err(error) if error.is_full() => {
+                tracing::warn!("metadata of this start is written when there is room: {error}");
+                self.unwritten.extend_from_slice(records);
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Appends records and flushes them.
@@ -115,23 +158,110 @@ impl MetadataLog {
             let error = std::io::Error::other("an earlier write failed; restart the broker once the disk is well");
             return Err(MetadataLogError::Io { path: self.path.clone(), error });
         }
-        let (bytes, offset) = encode(records, self.next_offset, now);
-        let length: usize = bytes.iter().map(bytes::Bytes::len).sum();
         // Broken until proven otherwise: this future may also be dropped half way.
         self.broken = true;
-        if let Err(error) = self.file.write_at(bytes, self.position, Sync::Data).await {
-            // Where there was no room the file can be put back to what it was, and written again when there is some.
-            let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-            self.broken = !(full && self.file.truncate(self.position).await.is_ok() && self.file.sync_data().await.is_ok());
-            return Err(MetadataLogError::Io { path: self.path.clone(), error });
-        }
-        self.broken = false;
+        let result = self.write(records, now).await;
+        self.broken = match &result {
+            Ok(()) => false,
+            Err(error) => !(error.is_full() && self.cut().await.is_ok()),
+        };
+        result
+    }
+
+    async fn write(&mut self, records: &[MetadataRecord], now: Timestamp) -> Result<(), MetadataLogError> {
+        self.settle().await?;
+        let records = [&self.unwritten, records].concat();
+        let (bytes, offset) = encode(&records, self.next_offset, now);
+        let length: usize = bytes.iter().map(bytes::Bytes::len).sum();
+        let written = self.file.write_at(bytes, self.position, Sync::Data).await;
+        written.map_err(|error| MetadataLogError::Io { path: self.path.clone(), error })?;
+        self.unwritten.clear();
         self.position += length as u64;
         self.next_offset = offset;
         Ok(())
     }
 
+    /// Takes a change that found no room out of the file again.
+    async fn cut(&self) -> std::io::Result<()> {
+        self.file.truncate(self.position).await?;
+        self.file.sync_data().await
+    }
+
     pub fn next_offset(&self) -> Offset {
         self.next_offset
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use odradek_base::{ShardId, TopicId};
+    use odradek_cluster::records::TopicRecord;
+    use odradek_ring::sim::{CrashMode, DiskFaults, HostId, World, WorldOptions};
+
+    const HOST: HostId = HostId(1);
+
+    fn topic(id: u128, name_bytes: usize) -> MetadataRecord {
+        MetadataRecord::Topic(TopicRecord { name: "t".repeat(name_bytes), topic_id: TopicId(uuid::Uuid::from_u128(id)) })
+    }
+
+    fn free_bytes(world: &World, bytes: u64, copy_on_write: bool) {
+        let capacity_bytes = world.disk_used(HOST) + bytes;
+        world.set_disk_faults(HOST, DiskFaults { capacity_bytes, copy_on_write, short_one_in: 2, ..DiskFaults::default() });
+    }
+
+    fn open(world: &World) -> (Ring, MetadataLog, Vec<MetadataRecord>) {
+        let ring = world.ring(HOST, ShardId(0));
+        let opening = ring.clone();
+        let opened = world.block_on(&ring, async move { MetadataLog::open(&opening, Path::new("/data")).await });
+        let (log, records) = opened.expect("open");
+        (ring, log, records)
+    }
+
+    /// One change; whether it was taken, or refused for lack of room.
+    fn change(world: &World, ring: &Ring, mut log: MetadataLog, records: Vec<MetadataRecord>, keep: bool) -> (MetadataLog, bool) {
+        let (log, result) = world.block_on(ring, async move {
+            let result = if keep { log.append_or_keep(&records, Timestamp(1)).await } else { log.append(&records, Timestamp(1)).await };
+            (log, result)
+        });
+        match result {
+            Ok(()) => (log, true),
+            Err(error) => {
+                assert!(error.is_full(), "{error}");
+                (log, false)
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_refuses_changes_until_there_is_room() {
+        for seed in 1..=8 {
+            let world = World::new(seed, WorldOptions::default());
+            let (ring, log, _) = open(&world);
+            let (log, _) = change(&world, &ring, log, vec![topic(1, 10)], false);
+            free_bytes(&world, 12_000, false);
+            let length = || world.peek(HOST, &Path::new("/data").join(DIRECTORY).join(FILE)).expect("the log").len();
+            let before = length();
+            // A short write may leave a part of it.
+            let (log, taken) = change(&world, &ring, log, (2..100).map(|id| topic(id, 200)).collect(), false);
+            assert!(!taken);
+            assert_eq!(length(), before);
+            let (log, taken) = change(&world, &ring, log, vec![topic(200, 10)], false);
+            assert!(taken, "a smaller one fits");
+            drop(log);
+            world.crash(HOST, CrashMode::PowerLoss);
+            free_bytes(&world, 0, true);
+
+            let (ring, log, records) = open(&world);
+            assert_eq!(records, [topic(1, 10), topic(200, 10)]);
+            let (log, _) = change(&world, &ring, log, vec![topic(300, 10)], true);
+            let (log, taken) = change(&world, &ring, log, vec![topic(301, 10)], false);
+            assert!(!taken, "there is no room for the last change of the earlier run");
+            free_bytes(&world, 1 << 20, true);
+            let (_, taken) = change(&world, &ring, log, vec![topic(302, 10)], false);
+            assert!(taken);
+            world.crash(HOST, CrashMode::PowerLoss);
+            assert_eq!(open(&world).2, [topic(1, 10), topic(200, 10), topic(300, 10), topic(302, 10)]);
+        }
     }
 }
