@@ -298,13 +298,15 @@ fn produce_until(mut cluster: Cluster, stop: &AtomicBool, started: &mpsc::Sender
             heard.borrow_mut().entry(metadata.partition).or_default().push((metadata.offset, value));
         }
     });
+    let mut told = false;
     for number in 0.. {
         let value = Some(Bytes::from(format!("record {number}")));
         let record = ProducerRecord { topic: "t".to_owned(), partition: Some(number % 4), value, ..ProducerRecord::default() };
         if stop.load(Ordering::Relaxed) || producer.send(record).is_err() {
             break;
         }
-        if number == 200 {
+        if !told && number >= 200 && acknowledged.borrow().len() == 4 {
+            told = true;
             started.send(()).expect("the test waits");
         }
     }

@@ -189,6 +189,7 @@ async fn append_one(
         items.push(AppendItem { tp, leader_epoch: route.leader_epoch, batch, now });
         return Ok(None);
     }
+    shard.wait_made(tp).await;
     if !shard.store().is_admitted() {
         // Many may have been admitted together and were checked meanwhile.
         shard.store().wait_admission().await;
@@ -292,16 +293,17 @@ fn send_remote(shard: &Rc<Shard>, appends: RemoteAppends, acks: i16) -> Vec<Remo
         .collect()
 }
 
-/// What other shards sent to be appended and this one has no room for yet, in the order of the messages.
+/// What other shards sent to be appended and this one has no room, or not the partitions, for yet; in the order of the messages.
 #[derive(Default)]
 pub struct WaitingAppends {
     calls: RefCell<VecDeque<(ShardId, u64, AppendCall)>>,
 }
 
-/// Appends what another shard sent, when there is room: the batches wait where their senders count them.
+/// Appends what another shard sent, when there is room and its partitions are made: the batches wait where their senders count them.
 pub fn serve_append(shard: &Rc<Shard>, from: ShardId, id: u64, call: AppendCall) {
     let mut waiting = shard.waiting_appends.calls.borrow_mut();
-    let Some(store) = shard.store_if_open().filter(|store| !waiting.is_empty() || !store.is_admitted()) else {
+    let comes = call.items.iter().any(|item| shard.may_come(item.tp));
+    let Some(store) = shard.store_if_open().filter(|store| comes || !waiting.is_empty() || !store.is_admitted()) else {
         drop(waiting);
         return append_all(shard, from, id, call);
     };
@@ -313,6 +315,15 @@ pub fn serve_append(shard: &Rc<Shard>, from: ShardId, id: u64, call: AppendCall)
     shard.ring.clone().spawn(async move {
         loop {
             store.wait_admission().await;
+            let next: Vec<_> = shard
+                .waiting_appends
+                .calls
+                .borrow()
+                .front()
+                .map_or_else(Vec::new, |(_, _, call)| call.items.iter().map(|item| item.tp).collect());
+            for tp in next {
+                shard.wait_made(tp).await;
+            }
             let Some((from, id, call)) = shard.waiting_appends.calls.borrow_mut().pop_front() else { return };
             append_all(&shard, from, id, call);
             if shard.waiting_appends.calls.borrow().is_empty() {

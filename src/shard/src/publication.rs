@@ -21,15 +21,18 @@ pub async fn apply(shard: &Rc<Shard>, publication: Publication) {
         return;
     }
     let mut deleted = Vec::new();
-    for change in &changes {
-        match change {
-            TopicChange::Removed(topic) => {
-                delete(shard, topic).await;
-                deleted.push(topic.name.to_string());
+    let acting = async {
+        for change in &changes {
+            match change {
+                TopicChange::Removed(topic) => {
+                    delete(shard, topic).await;
+                    deleted.push(topic.name.to_string());
+                }
+                TopicChange::Added(topic) | TopicChange::Changed { after: topic, .. } => follow(shard, &image, topic).await,
             }
-            TopicChange::Added(topic) | TopicChange::Changed { after: topic, .. } => follow(shard, &image, topic).await,
         }
-    }
+    };
+    shard.while_applying(acting).await;
     if image.configs_differ(&before) {
         renew_configs(shard, &image);
     }

@@ -56,6 +56,9 @@ pub struct Shard {
     image: RefCell<Arc<Image>>,
     store: OnceCell<Store>,
     store_opened: Event,
+    /// Images that are being acted on: they may name partitions that are not made yet.
+    applying: Cell<usize>,
+    applied: Event,
 }
 
 impl Shard {
@@ -81,6 +84,8 @@ impl Shard {
             image: RefCell::new(Arc::new(Image::new(""))),
             store: OnceCell::new(),
             store_opened: Event::new(),
+            applying: Cell::new(0),
+            applied: Event::new(),
             config,
             ring,
         })
@@ -110,6 +115,31 @@ impl Shard {
     /// A partition of this shard. `None` also while the store is opening: other shards may be up already and ask.
     pub fn partition(&self, tp: TopicPartition) -> Option<Partition> {
         self.store.get()?.partition(tp)
+    }
+
+    /// Runs what acts on an image that has been set.
+    pub async fn while_applying(&self, acting: impl Future<Output = ()>) {
+        self.applying.set(self.applying.get() + 1);
+        acting.await;
+        self.applying.set(self.applying.get() - 1);
+        self.applied.notify_all();
+    }
+
+    /// Whether a partition of this shard that is not there may just be about to be made.
+    pub fn may_come(&self, tp: TopicPartition) -> bool {
+        self.applying.get() > 0 && self.store_if_open().is_some_and(|store| store.partition(tp).is_none() && store.closed(tp).is_none())
+    }
+
+    /// Waits for a partition that is about to be made. A client is told of a new topic by the first shard that knows of it; were its first batch refused
+    /// and its second one taken, an idempotent producer's order would be lost for good.
+    pub async fn wait_made(&self, tp: TopicPartition) {
+        while self.may_come(tp) {
+            let applied = self.applied.listen();
+            if !self.may_come(tp) {
+                return;
+            }
+            applied.await;
+        }
     }
 
     /// What to say of a partition that this shard should have and [`Shard::partition`] does not give: one that could not be opened is offline.
