@@ -21,9 +21,14 @@ use odradek_wire::{ErrorCode, StrBytes};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::task::Poll;
 
 /// Bytes of decompressed records that are checked before other work gets its turn.
 const VALIDATION_SLICE_BYTES: usize = 256 * 1024;
+
+/// Bytes that batches of a shard may hold together while their check waits for its next turn: decompressors and what is written anew. The largest
+/// window of zstd fits in, and what does not fit takes all of it; who waits longest is next.
+pub const CHECKED_BYTES_MAX: u64 = 160 << 20;
 
 /// Largest batch, as it arrives, that is written anew in a fast codec on the shard itself; others go to the background plane.
 const RECOMPRESSED_HERE_BYTES_MAX: usize = 4096;
@@ -203,18 +208,24 @@ async fn append_one(
 /// background plane, unless it is little: a codec may take long for a single slice. The connection's next request waits, so its order stays.
 async fn check(shard: &Shard, records: Bytes, rules: ValidationRules, now: Timestamp) -> Result<ValidBatch, BatchError> {
     let mut validator = Validator::new(records.clone(), rules, now);
+    // What is checked in one go is gone before anybody else has a turn; what waits in between holds a codec's window.
+    let held = (validator.held_bytes() as u64).clamp(1, CHECKED_BYTES_MAX);
     let long = records.len() > RECOMPRESSED_HERE_BYTES_MAX || rules.compression.is_some_and(|target| target.is_slow());
     if let Some(background) = shard.background.as_ref().filter(|_| long && validator.recompresses()) {
+        let _place = shard.checking.acquire(held).await;
         let checked = background_jobs::compute(background, move || validate::validate(&records, &rules, now)).await;
         if let Some(result) = checked {
             return result;
         }
     }
+    let mut place = None;
     loop {
         match validator.step(VALIDATION_SLICE_BYTES) {
-            std::task::Poll::Ready(result) => return result,
-            std::task::Poll::Pending => shard.ring.yield_now().await,
+            Poll::Ready(result) => return result,
+            Poll::Pending if place.is_none() => place = Some(shard.checking.acquire(held).await),
+            Poll::Pending => {}
         }
+        shard.ring.yield_now().await;
     }
 }
 

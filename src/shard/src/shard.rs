@@ -18,7 +18,7 @@ use odradek_background::Background;
 use odradek_base::{Rng, ShardId, TopicPartition};
 use odradek_cluster::{Image, View};
 use odradek_groups::GroupsConfig;
-use odradek_ring::sync::Event;
+use odradek_ring::sync::{Event, Semaphore};
 use odradek_ring::{ListenOptions, Ring};
 use odradek_settings::{Advertise, Settings};
 use odradek_store::{Partition, RecoveryProgress, Store};
@@ -51,6 +51,8 @@ pub struct Shard {
     pub recovery: Rc<RecoveryProgress>,
     pub stopping: Cell<bool>,
     pub background: Option<Background>,
+    /// Bytes that checks of batches may hold between their turns.
+    pub checking: Semaphore,
     metadata_version: Cell<u64>,
     metadata_arrived: Event,
     image: RefCell<Arc<Image>>,
@@ -79,6 +81,7 @@ impl Shard {
             recovery: Rc::default(),
             stopping: Cell::new(false),
             background,
+            checking: Semaphore::new(crate::produce::CHECKED_BYTES_MAX),
             metadata_version: Cell::new(0),
             metadata_arrived: Event::new(),
             image: RefCell::new(Arc::new(Image::new(""))),

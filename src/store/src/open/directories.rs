@@ -50,12 +50,7 @@ async fn probe(ring: &Ring, directory: &Path, config: &StoreConfig, report: &mut
     }
 }
 
-async fn probe_direct(
-    ring: &Ring,
-    directory: &Path,
-    config: &StoreConfig,
-    report: &mut RecoveryReport,
-) -> Result<bool, StoreError> {
+async fn probe_direct(ring: &Ring, directory: &Path, config: &StoreConfig, report: &mut RecoveryReport) -> Result<bool, StoreError> {
     let path = directory.join(format!("odradek-shard-{}.probe", config.shard));
     let options = OpenOptions { read: true, write: true, create: true, truncate: true, direct: true, ..OpenOptions::default() };
     let result = match ring.open(&path, options).await {

@@ -9,7 +9,7 @@
 use super::rebuild::Rebuild;
 use super::scan::{Ended, Scanner, Visitor};
 use super::{BatchView, HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC, TimestampType, UP_TO_MAGIC_BYTES, field, set_max_timestamp};
-use crate::compress::{Codec, CompressError, Compression, Decompressor};
+use crate::compress::{Codec, CompressError, Compression, Decompressor, decoder_bytes};
 use crate::records::{Malformed, RECORD_BYTES_MIN};
 use crate::{ErrorCode, StrBytes};
 use bytes::{Bytes, BytesMut};
@@ -159,7 +159,7 @@ pub fn recompress(batch: &Bytes, to: Compression, max_bytes: usize) -> Result<By
 /// Validates one partition's records in slices, so that a batch that expands to very much holds nobody up.
 ///
 /// Memory is bounded by the window of the codec, 64 KiB besides and, where the batch is rebuilt, `max_message_bytes`. A shard that
-/// parks validators between slices should bound how many.
+/// parks validators between slices should bound what they hold ([`Validator::held_bytes`]).
 #[derive(Debug)]
 pub struct Validator {
     records: Bytes,
@@ -177,6 +177,15 @@ impl Validator {
     pub fn recompresses(&self) -> bool {
         let codec = BatchView::parse(&self.records).ok().and_then(|view| view.compression());
         self.rules.compression.is_some_and(|target| codec.is_some_and(|codec| codec != target.codec))
+    }
+
+    /// Bytes that it may hold between two steps, beside the records as they arrived.
+    pub fn held_bytes(&self) -> usize {
+        let Ok(view) = BatchView::parse(&self.records) else { return 0 };
+        let codec = view.compression().unwrap_or_default();
+        let decoder = decoder_bytes(codec, self.records.get(HEADER_BYTES..).unwrap_or_default());
+        let rebuilt = if self.recompresses() { self.rules.max_message_bytes } else { 0 };
+        decoder + WINDOW_BYTES + rebuilt
     }
 
     /// Goes on for about `budget_bytes` of (decompressed) records. After `Ready` the validator is spent and starts over.

@@ -6,6 +6,9 @@
 
 mod lz4;
 mod snappy;
+mod window;
+
+pub use window::decoder_bytes;
 
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
@@ -101,8 +104,9 @@ impl Decompressor {
                 Stream::Lz4(Box::new(lz4_flex::frame::FrameDecoder::new(input.reader())))
             }
             Codec::Zstd => {
+                let window_log = window::zstd_window_log(&input);
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input.reader()).map_err(|error| corrupt(codec, &error))?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| corrupt(codec, &error))?;
+                decoder.window_log_max(window_log).map_err(|error| corrupt(codec, &error))?;
                 Stream::Zstd(Box::new(decoder))
             }
         };
