@@ -35,7 +35,7 @@ fn nodes_keep_their_word() {
                     if seed >= SEEDS {
                         return;
                     }
-                    let outcome = keeps_its_word(seed, if seed % 2 == 0 { Mode::Cores } else { Mode::Node });
+                    let outcome = keeps_its_word(seed, if seed.is_multiple_of(2) { Mode::Cores } else { Mode::Node });
                     offsets_compacted.fetch_add(outcome.offsets_compacted, Ordering::Relaxed);
                 }
             });
