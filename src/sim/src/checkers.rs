@@ -254,10 +254,10 @@ mod tests {
         let mut damaged = partition(-1, true, &[0, 1, 2, 3], &[(1, 1), (2, 2)]);
         damaged.seen.remove(&1);
         assert!(!check_partition(&damaged, &[], &[]).is_empty());
-        assert_eq!(check_partition(&damaged, &[], &[1..2]), Vec::new());
-        assert!(!check_partition(&damaged, &[], &[0..1]).is_empty());
+        assert_eq!(check_partition(&damaged, &[], std::slice::from_ref(&(1..2))), Vec::new());
+        assert!(!check_partition(&damaged, &[], std::slice::from_ref(&(0..1))).is_empty());
         damaged.seen.remove(&2);
-        assert!(!check_partition(&damaged, &[], &[1..2]).is_empty());
+        assert!(!check_partition(&damaged, &[], std::slice::from_ref(&(1..2))).is_empty());
     }
 
     #[test]
