@@ -26,7 +26,9 @@ class Subscriber:
         consumer.subscribe([topic])
 
     def poll(self):
-        return [(r.partition, r.offset) for records in self.consumer.poll(100, max_records=50).values() for r in records]
+        # Not the 100 ms after which metadata is asked for again: kafka-python 3.0.12 forgets an assignment whose join began because the topic's
+        # partitions became known, when the poll that began it ends before the join does.
+        return [(r.partition, r.offset) for records in self.consumer.poll(1000, max_records=50).values() for r in records]
 
     def assignment(self):
         return [p.partition for p in self.consumer.assignment()]
