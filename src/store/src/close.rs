@@ -53,7 +53,8 @@ pub(crate) async fn close(shared: &Rc<Shared>) -> Result<(), StoreError> {
     }
     let clean = partitions.iter().all(|partition| *partition.health.borrow() == PartitionHealth::Online)
         && shared.retained.borrow().is_empty()
-        && shared.later.is_empty();
+        && shared.later.is_empty()
+        && shared.homeless_from.get().is_none();
     state_file::write(shared, &state_file::collect(shared, clean)).await?;
     retention::unlink_all(shared).await;
     compaction::swap::unlink_all(shared).await;

@@ -182,7 +182,8 @@ impl Homeless {
 
     async fn save(&self, shared: &Shared) -> Result<(), StoreError> {
         let files: BTreeMap<TopicPartition, PathBuf> = shared.stranded.files().into_iter().collect();
-        for (&partition, batches) in &self.0 {
+        // Those of partitions that were deleted meanwhile go.
+        for (&partition, batches) in self.0.iter().filter(|(partition, _)| shared.offline.closed(**partition).is_some()) {
             let mut all = match files.get(&partition) {
                 Some(path) => read(&shared.ring, path).await?,
                 None => Vec::new(),
