@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::foreign::Checkpoints;
 use crate::open;
 use crate::progress::Progress;
-use crate::recovery;
+use crate::recovery::{self, Repairs};
 use crate::shared::Shared;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -116,10 +116,9 @@ async fn check(shared: &Rc<Shared>, spec: &PartitionSpec, markers: &[bool], chec
     let still_wanted = !shared.closing.get() && shared.offline.closed(spec.tp).is_some();
     match found {
         _ if !still_wanted => 0,
-        Ok(Some((_, _, repairs))) if repairs.torn.is_some() => {
-            let error = repairs.torn.map(|torn| torn.damage());
-            close_for_good(shared, spec, error.unwrap_or(StoreError::Opening(spec.tp)));
-            repairs.bytes_checked
+        Ok(Some((_, _, Repairs { torn: Some(torn), bytes_checked, .. }))) => {
+            shared.keep_closed(spec.tp, &spec.topic_name, torn.damage());
+            bytes_checked
         }
         Ok(Some((directory, log, repairs))) => {
             shared.unlinks.borrow_mut().extend(repairs.replaced);
@@ -130,19 +129,14 @@ async fn check(shared: &Rc<Shared>, spec: &PartitionSpec, markers: &[bool], chec
         }
         Ok(None) => {
             let reason = "its directory is gone".to_owned();
-            close_for_good(shared, spec, StoreError::PartitionOffline { partition: spec.tp, reason });
+            shared.keep_closed(spec.tp, &spec.topic_name, StoreError::PartitionOffline { partition: spec.tp, reason });
             0
         }
         Err(error) => {
-            close_for_good(shared, spec, error);
+            shared.keep_closed(spec.tp, &spec.topic_name, error);
             0
         }
     }
-}
-
-fn close_for_good(shared: &Shared, spec: &PartitionSpec, error: StoreError) {
-    tracing::error!(partition = %spec.tp, topic = spec.topic_name, "partition stays closed: {error}");
-    shared.offline.close(spec.tp, error);
 }
 
 /// A partition that was deleted, and is no longer closed, while it waited: its directories go. Waits for a check that is under way, which has their

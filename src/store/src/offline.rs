@@ -96,6 +96,12 @@ pub(crate) fn condemns_directory(error: &StoreError) -> bool {
 }
 
 impl Shared {
+    /// An owned partition stays closed for good; the operator is told.
+    pub fn keep_closed(&self, partition: TopicPartition, topic: &str, error: StoreError) {
+        tracing::error!(%partition, topic, "partition stays closed: {error}");
+        self.offline.close(partition, error);
+    }
+
     /// A write or a flush of `partition` failed for good.
     pub fn fail_partition(self: &Rc<Self>, partition: &Rc<PartitionShared>, error: &StoreError) {
         if condemns_directory(error) && self.config.log_dirs.len() > 1 {

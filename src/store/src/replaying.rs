@@ -62,9 +62,8 @@ pub(crate) async fn stranded(shared: &Rc<Shared>, sequence: Sequence, replaying:
 
 /// A partition that cannot be continued. What only the journal has of it is kept.
 fn close_damaged(shared: &Shared, partition: &Rc<PartitionShared>, error: StoreError, replaying: &mut Replaying<'_>) {
-    tracing::error!(partition = %partition.tp, topic = %partition.topic_name, "partition stays closed: {error}");
     replaying.report.damaged.insert(partition.tp, error.to_string());
-    shared.offline.close(partition.tp, error);
+    shared.keep_closed(partition.tp, &partition.topic_name, error);
     for batch in partition.log.borrow().tail().pending() {
         replaying.homeless.add(partition.tp, batch.bytes.clone());
     }

@@ -6,6 +6,7 @@
 //! them before the journal; the file goes when its batches are in the segments for good.
 
 use crate::error::StoreError;
+use crate::room::FULL_PAUSE;
 use crate::segment_files;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use bytes::Bytes;
@@ -23,8 +24,6 @@ use uuid::Uuid;
 const SUFFIX: &str = ".stranded";
 /// How often to look whether a flush that is under way has ended.
 const FLUSH_LOOK: Duration = Duration::from_millis(5);
-/// How long to wait before trying again when the device is full.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The files that exist.
 #[derive(Debug, Default)]

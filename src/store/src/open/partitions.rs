@@ -169,9 +169,8 @@ fn take_recovered(
 }
 
 fn keep_closed(shared: &Shared, spec: &PartitionSpec, error: StoreError, report: &mut RecoveryReport) {
-    tracing::error!(partition = %spec.tp, topic = spec.topic_name, "partition stays closed: {error}");
     report.damaged.insert(spec.tp, error.to_string());
-    shared.offline.close(spec.tp, error);
+    shared.keep_closed(spec.tp, &spec.topic_name, error);
 }
 
 fn restore(spec: &PartitionSpec, state: &PartitionState, jitter: Rng) -> PartitionLog {
