@@ -209,10 +209,10 @@ async fn append_one(
 async fn check(shard: &Shard, records: Bytes, rules: ValidationRules, now: Timestamp) -> Result<ValidBatch, BatchError> {
     let mut validator = Validator::new(records.clone(), rules, now);
     // What is checked in one go is gone before anybody else has a turn; what waits in between holds a codec's window.
-    let held = (validator.held_bytes() as u64).clamp(1, CHECKED_BYTES_MAX);
+    let place_for = |validator: &Validator| shard.checking.acquire((validator.held_bytes() as u64).clamp(1, CHECKED_BYTES_MAX));
     let long = records.len() > RECOMPRESSED_HERE_BYTES_MAX || rules.compression.is_some_and(|target| target.is_slow());
     if let Some(background) = shard.background.as_ref().filter(|_| long && validator.recompresses()) {
-        let _place = shard.checking.acquire(held).await;
+        let _place = place_for(&validator).await;
         let checked = background_jobs::compute(background, move || validate::validate(&records, &rules, now)).await;
         if let Some(result) = checked {
             return result;
@@ -222,7 +222,7 @@ async fn check(shard: &Shard, records: Bytes, rules: ValidationRules, now: Times
     loop {
         match validator.step(VALIDATION_SLICE_BYTES) {
             Poll::Ready(result) => return result,
-            Poll::Pending if place.is_none() => place = Some(shard.checking.acquire(held).await),
+            Poll::Pending if place.is_none() => place = Some(place_for(&validator).await),
             Poll::Pending => {}
         }
         shard.ring.yield_now().await;
