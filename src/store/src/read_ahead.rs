@@ -171,17 +171,23 @@ mod tests {
         TopicPartition::new(TopicId::NONE, PartitionIndex(index))
     }
 
-    fn keep(cache: &ReadAhead, index: i32, first: i64, next: i64, bytes: usize) {
-        let chunk = Chunk {
+    fn chunk(index: i32, first: i64, next: i64, pinned: usize) -> Chunk {
+        Chunk {
             partition: tp(index),
             first_offset: Offset(first),
             next_offset: Offset(next),
-            batches: Bytes::from(vec![0; bytes]),
-            pinned: bytes,
+            batches: Bytes::from(vec![0; pinned]),
+            pinned,
             used_up: Cell::new(false),
-        };
-        let end = Place { segment: Offset(0), position: next as u64, batch_bytes: 0 };
-        cache.keep(chunk, end, cache.generation(), || 0);
+        }
+    }
+
+    fn end(next: i64) -> Place {
+        Place { segment: Offset(0), position: next as u64, batch_bytes: 0 }
+    }
+
+    fn keep(cache: &ReadAhead, index: i32, first: i64, next: i64, bytes: usize) {
+        cache.keep(chunk(index, first, next, bytes), end(next), cache.generation(), || 0);
     }
 
     #[test]
@@ -209,17 +215,8 @@ mod tests {
         keep(&cache, 0, 0, 10, 100);
         keep(&cache, 1, 0, 10, 100);
         let lent = Cell::new(450);
-        let chunk = Chunk {
-            partition: tp(2),
-            first_offset: Offset(0),
-            next_offset: Offset(10),
-            batches: Bytes::from(vec![0; 10]),
-            pinned: 100,
-            used_up: Cell::new(false),
-        };
         // Each look finds a buffer less.
-        let place = Place { segment: Offset(0), position: 10, batch_bytes: 0 };
-        cache.keep(chunk, place, cache.generation(), || lent.replace(lent.get() - 100));
+        cache.keep(chunk(2, 0, 10, 100), end(10), cache.generation(), || lent.replace(lent.get() - 100));
         assert_eq!(cache.bytes(), 100);
         assert!(cache.find(tp(1), Offset(5)).is_none() && cache.find(tp(2), Offset(5)).is_some());
     }
@@ -233,15 +230,7 @@ mod tests {
         cache.forget(tp(0));
         assert!(cache.find(tp(0), Offset(1)).is_none() && cache.place(tp(0), Offset(10)).is_none());
         assert!(cache.find(tp(1), Offset(1)).is_some() && cache.place(tp(1), Offset(10)).is_some());
-        let chunk = Chunk {
-            partition: tp(0),
-            first_offset: Offset(0),
-            next_offset: Offset(10),
-            batches: Bytes::from(vec![0; 10]),
-            pinned: 10,
-            used_up: Cell::new(false),
-        };
-        cache.keep(chunk, Place { segment: Offset(0), position: 10, batch_bytes: 0 }, generation, || 0);
+        cache.keep(chunk(0, 0, 10, 10), end(10), generation, || 0);
         assert!(cache.find(tp(0), Offset(1)).is_none() && cache.place(tp(0), Offset(10)).is_none());
     }
 

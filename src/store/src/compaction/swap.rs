@@ -127,42 +127,36 @@ pub(crate) async fn swap(
     }
     // Keeps retention off the names.
     partition.retaining.set(true);
-    let swapped = swap_held(shared, partition, directory, group, segment, aborted).await;
+    let swapped = match prepare(shared, partition, directory, group).await {
+        Ok(true) => replace(shared, partition, group, segment, aborted).await.map(Some).inspect_err(|error| {
+            if !partition.is_deleted() {
+                shared.fail_partition(partition, error);
+            }
+        }),
+        Ok(false) => Ok(None),
+        Err(error) => Err(error),
+    };
     partition.retaining.set(false);
     partition.compaction.holds_flushes.set(false);
     shared.flush_wanted.notify_all();
     swapped
 }
 
-async fn swap_held(
-    shared: &Rc<Shared>,
-    partition: &Rc<PartitionShared>,
-    directory: usize,
-    group: &Group,
-    segment: Segment,
-    aborted: Vec<AbortedTransaction>,
-) -> Result<Option<u64>, StoreError> {
+/// Whether the group's segments can be replaced; what was written for them is removed otherwise.
+async fn prepare(shared: &Rc<Shared>, partition: &Rc<PartitionShared>, directory: usize, group: &Group) -> Result<bool, StoreError> {
     partition.check()?;
     // A move to another log directory copies the files as they are.
     let moved = partition.moving.borrow().is_some() || partition.path.directory() != directory;
     if moved || !partition.log.borrow().has_segments(&group.bases) {
         discard(shared, partition, group).await;
-        return Ok(None);
+        return Ok(false);
     }
     // The log must not seem to end before its recovery point when the compacted segment's last batch is gone.
     if let Err(error) = retention::hold_place(shared, partition, group.next_base).await {
         discard(shared, partition, group).await;
         return Err(error);
     }
-    match replace(shared, partition, group, segment, aborted).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) => {
-            if !partition.is_deleted() {
-                shared.fail_partition(partition, &error);
-            }
-            Err(error)
-        }
-    }
+    Ok(true)
 }
 
 async fn replace(
