@@ -7,6 +7,7 @@ use crossbeam::queue::ArrayQueue;
 use futures_util::task::AtomicWaker;
 use glommio::io::{BufferedFile, DmaFile, OpenOptions};
 use glommio::{GlommioError, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use odradek_base::disk;
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,11 @@ impl Background {
 async fn probe_polling(path: &Path) -> io::Result<()> {
     match std::fs::write(path, [0u8; 4096]) {
         // Nothing can be probed, and nothing much written: a full disk does not keep the broker from starting.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => return std::fs::remove_file(path),
+        Err(error) if disk::is_full(&error) => {
+            // It may have been made without its content, or not even that.
+            let _ = std::fs::remove_file(path);
+            return Ok(());
+        }
         other => other?,
     }
     if let Some(file) = open_direct(path).await? {

@@ -6,6 +6,7 @@
 //! invariant of our own panics, also in release.
 
 pub mod buffer;
+pub mod disk;
 pub mod gauge;
 pub mod hash;
 pub mod ids;

@@ -1,6 +1,6 @@
 //! Errors of the store and Kafka's codes for them.
 
-use odradek_base::{Offset, TopicPartition};
+use odradek_base::{Offset, TopicPartition, disk};
 use odradek_log::partition::AppendError as LogAppendError;
 use odradek_log::producer_state::ProducerError;
 use odradek_wire::ErrorCode;
@@ -54,7 +54,7 @@ impl StoreError {
     pub(crate) fn is_full(&self) -> bool {
         match self {
             Self::Full { .. } => true,
-            Self::Io { error, .. } => matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded),
+            Self::Io { error, .. } => disk::is_full(error),
             _ => false,
         }
     }

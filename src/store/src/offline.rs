@@ -7,7 +7,7 @@
 use crate::error::StoreError;
 use crate::shared::{PartitionHealth, PartitionShared, Shared};
 use crate::strand;
-use odradek_base::TopicPartition;
+use odradek_base::{TopicPartition, disk};
 use odradek_ring::sync::Event;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,15 +84,8 @@ pub(crate) fn condemns_directory(error: &StoreError) -> bool {
     let StoreError::Io { error, .. } = error else { return false };
     let bounded = matches!(error.raw_os_error(), Some(ENFILE | EMFILE));
     !bounded
-        && !matches!(
-            error.kind(),
-            ErrorKind::NotFound
-                | ErrorKind::StorageFull
-                | ErrorKind::QuotaExceeded
-                | ErrorKind::OutOfMemory
-                | ErrorKind::Interrupted
-                | ErrorKind::AlreadyExists
-        )
+        && !disk::is_full(error)
+        && !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::OutOfMemory | ErrorKind::Interrupted | ErrorKind::AlreadyExists)
 }
 
 impl Shared {

@@ -6,7 +6,7 @@
 //! On a full disk a change is refused and nothing of it stays in the file, so the next one is taken once there is room. A start does
 //! without writing: what it has to write comes with the next change.
 
-use odradek_base::{LeaderEpoch, Offset, Timestamp};
+use odradek_base::{LeaderEpoch, Offset, Timestamp, disk};
 use odradek_cluster::MetadataRecord;
 use odradek_ring::{File, OpenOptions, Ring, Sync};
 use odradek_wire::batch::batches;
@@ -50,12 +50,8 @@ pub(super) fn encode(records: &[MetadataRecord], mut offset: Offset, now: Timest
 impl MetadataLogError {
     /// Nothing was changed for lack of room: it may work later.
     fn is_full(&self) -> bool {
-        matches!(self, Self::Io { error, .. } if is_full(error))
+        matches!(self, Self::Io { error, .. } if disk::is_full(error))
     }
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 pub struct MetadataLog {

@@ -74,7 +74,7 @@ async fn probe_direct(ring: &Ring, directory: &Path, config: &StoreConfig, repor
             Ok(false)
         }
         // It could be opened for direct I/O; that there is no room says nothing about that.
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Ok(true),
+        Err(error) if odradek_base::disk::is_full(&error) => Ok(true),
         Err(error) => Err(StoreError::io("write", &path, error)),
     }
 }
