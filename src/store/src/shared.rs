@@ -62,7 +62,7 @@ pub(crate) struct PartitionShared {
     pub flushing: Cell<bool>,
     /// Retention or compaction is renaming files; oldest first, so that a crash in between leaves no gap.
     pub retaining: Cell<bool>,
-    /// No flush may begin: the last part of the partition is being moved, or compacted segments are being put in.
+    /// No flush may begin: the last part of the partition is being moved.
     pub held: Cell<bool>,
     /// It is being moved to another log directory.
     pub moving: RefCell<Option<Rc<Move>>>,
@@ -355,7 +355,7 @@ impl Shared {
 
     /// What the tail takes of memory: its batches, their places, and the arenas that answers pin although the cache has let them go.
     pub fn tail_bytes(&self) -> u64 {
-        (self.arenas.bytes() - self.writer.borrow().held_bytes().min(self.arenas.bytes())) as u64 + self.cache.place_bytes()
+        self.arenas.bytes().saturating_sub(self.writer.borrow().held_bytes()) as u64 + self.cache.place_bytes()
     }
 
     /// Buffers with cold data that are kept for readers or held by answers, and free ones.
