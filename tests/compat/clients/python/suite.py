@@ -78,10 +78,11 @@ def pattern(seed, length):
     return bytes(out)
 
 
-def some_records(client, partitions, count, longest, timestamps=True):
+def some_records(client, partitions, count, longest, timestamps=True, shortest=0):
     now, out = int(time.time() * 1000), []
     for i in range(count):
-        value = pattern(i, (i * 37) % (longest + 1)) if client.binary else (b"value %d " % i) * (1 + (i * 37) % (longest + 1) // 10)
+        length = shortest + (i * 37) % (longest + 1 - shortest)
+        value = pattern(i, length) if client.binary else (b"value %d " % i) * (1 + length // 10)
         key = None if i % 7 == 0 else b"key-%d" % i
         headers = (("n", b"%d" % i),) if client.binary else ()
         out.append(Record(i % partitions, key, value, headers, now + i if client.binary and timestamps else None))
@@ -138,7 +139,8 @@ def round_trip(client, topic, partitions, records, **options):
 def codec(which):
     def run(client, topic):
         client.create(topic, 3)
-        round_trip(client, topic, 3, some_records(client, 3, 400, 2000), codec=which, linger_ms=20)
+        # Clients store a batch as it is where the codec makes it no smaller: each record must be worth compressing, should it be alone in its batch.
+        round_trip(client, topic, 3, some_records(client, 3, 400, 2400, shortest=1000), codec=which, linger_ms=20)
 
     return run
 
