@@ -83,7 +83,9 @@ fn recovery(report: &RecoveryReport) -> Vec<String> {
         lines.push(format!("{} partitions of which no state file tells are checked now; each opens when that is done", report.put_off));
     }
     lines.extend(report.truncated.iter().map(|(path, bytes)| format!("{bytes} bytes of a torn write were cut off {}", path.display())));
-    lines.extend(report.holes.iter().map(|hole| format!("journal blocks are missing: {hole:?}; records may be lost, see the log")));
+    lines.extend(
+        report.holes.iter().map(|hole| format!("{hole} cannot be read; what it held is lost where no segment has it, see the log")),
+    );
     lines.extend(report.damaged.iter().map(|(partition, why)| format!("partition {partition} stays offline: {why}")));
     lines
 }

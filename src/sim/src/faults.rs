@@ -13,9 +13,10 @@
 //! | bit rot on read | CORRUPT_MESSAGE or a fetch without records while it lasts; never a damaged record; KAFKA_STORAGE_ERROR until the restart that follows, where what is to be written back cannot be read right |
 //! | a stored bit flips in a segment, flushed | for the batch that has it, or the rest of its segment where its header has it: CORRUPT_MESSAGE; or KAFKA_STORAGE_ERROR for its partition, for good; nothing else is lost |
 //! | a stored bit flips in an index; in a journal after a clean stop | nothing |
+//! | a stored bit flips in a block of a journal that is still needed | KAFKA_STORAGE_ERROR for partitions with batches in the block, for good; nothing else is lost |
 //!
 //! A stored bit does not flip in a batch's base offset or leader epoch, which no CRC covers, nor in metadata, committed offsets or state files. It does
-//! not flip in a journal that is still needed: damage at its end looks like a write that was torn, and what was acknowledged last is lost unnoticed.
+//! not flip at the end of a journal that is still needed: that looks like a write that was torn, and what was acknowledged last is lost unnoticed.
 
 use odradek_base::Rng;
 use odradek_ring::sim::{CrashMode, DiskOperation};

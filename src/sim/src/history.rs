@@ -488,6 +488,11 @@ impl History {
         }
     }
 
+    /// A stored bit flipped without which nothing can be said of the end of a partition's log: it may be closed, and if not it has everything.
+    pub fn may_close(&self, tp: &Tp) {
+        self.facts().damaged.entry(tp.clone()).or_default();
+    }
+
     pub fn is_damaged(&self, tp: &Tp) -> bool {
         self.facts().damaged.contains_key(tp)
     }

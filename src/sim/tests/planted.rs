@@ -48,6 +48,11 @@ fn producers_that_are_not_recovered_are_found() {
 }
 
 #[test]
+fn partitions_that_are_not_told_what_an_unreadable_journal_block_held_are_found() {
+    finds(Planted::Mistake(Mistake::NoLookBack), 459);
+}
+
+#[test]
 fn a_disk_that_never_flushes_is_found() {
     finds(Planted::NoSync, 1);
 }

@@ -92,6 +92,8 @@ pub(crate) fn complete(shared: &Shared, block: SealedBlock<Rc<PartitionShared>>)
                 }
                 log.advance_log_start(entry.base_offset)
             }
+            // Of earlier blocks, so not among this one's own.
+            EntryKind::LogEnd => false,
         };
         let pending = log.tail().pending_bytes();
         drop(log);

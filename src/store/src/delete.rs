@@ -85,7 +85,7 @@ pub(crate) async fn delete(shared: &Rc<Shared>, tp: TopicPartition) -> Result<()
     let Some(partition) = removed else {
         if shared.offline.forget(tp) {
             // Its directory, where that can be reached again, is set aside when a topic of that name needs it.
-            shared.retained.borrow_mut().retain(|state| state.partition != tp);
+            shared.retained.borrow_mut().remove(&tp);
             shared.stranded.remove(&shared.ring, tp).await;
             return later::delete(shared, tp).await;
         }

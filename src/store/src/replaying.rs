@@ -6,12 +6,13 @@ use crate::open::RecoveryReport;
 use crate::progress::Progress;
 use crate::settle::Present;
 use crate::shared::{CachedBlock, PartitionHealth, PartitionShared, Shared};
+use crate::state_file::partition_state;
 use crate::strand::{self, Homeless};
 use crate::torn::Torn;
 use bytes::Bytes;
 use odradek_base::{Offset, TopicPartition};
 use odradek_log::journal::format::{EntryHeader, EntryKind, Sequence};
-use odradek_log::journal::replay::{self, Plan};
+use odradek_log::journal::replay::{self, Hole, Plan};
 use odradek_log::journal::space::FileNumber;
 use odradek_log::journal::writer::Counted;
 use odradek_log::state::PartitionState;
@@ -28,6 +29,8 @@ pub(crate) struct Replaying<'a> {
     pub states: &'a BTreeMap<TopicPartition, PartitionState>,
     pub present: Present,
     pub homeless: Homeless,
+    /// Log end offsets that blocks name of earlier ones, and the sequences of the blocks that do.
+    pub ends: BTreeMap<TopicPartition, (Offset, Sequence)>,
     pub report: &'a mut RecoveryReport,
 }
 
@@ -105,6 +108,9 @@ pub(crate) async fn journal(
         for (header, range) in entries {
             let partition = shared.partitions.borrow().get(&header.partition).cloned();
             let Some(partition) = partition else {
+                if header.kind == EntryKind::LogEnd {
+                    continue;
+                }
                 let failed = replaying.report.failed(header.partition);
                 replaying.report.foreign_batches += u64::from(!failed);
                 if failed && header.kind == EntryKind::Batch {
@@ -118,6 +124,12 @@ pub(crate) async fn journal(
                         shared.state_dirty.set(Some(block.sequence));
                     }
                     partition.log.borrow_mut().advance_log_start(header.offset);
+                }
+                EntryKind::LogEnd => {
+                    let known = replaying.ends.entry(header.partition).or_insert((header.offset, block.sequence));
+                    if known.0 < header.offset {
+                        *known = (header.offset, block.sequence);
+                    }
                 }
                 EntryKind::Batch => {
                     let payload = bytes.slice(range);
@@ -157,6 +169,28 @@ pub(crate) async fn torn_tails(shared: &Rc<Shared>, torn: Vec<(TopicPartition, T
         } else {
             close_damaged(shared, &partition, torn.damage(), replaying);
         }
+    }
+}
+
+/// Closes partitions that lost their last records with a journal block that cannot be read.
+pub(crate) fn lost_ends(shared: &Rc<Shared>, plan: &Plan, replaying: &mut Replaying<'_>) {
+    for (tp, (lost_end, sequence)) in std::mem::take(&mut replaying.ends) {
+        let Some(partition) = shared.partitions.borrow().get(&tp).cloned() else { continue };
+        let end = partition.log.borrow().marks().appended.offset();
+        if end >= lost_end {
+            continue;
+        }
+        let hole = plan.holes.iter().rev().find(|hole| hole.last < sequence);
+        let blocks = hole.map_or_else(|| format!("a journal block before {sequence}"), Hole::to_string);
+        let reason = format!(
+            "offsets {end} to {} were acknowledged and are lost with {blocks}. Restore the journal in {} and the log directories from a copy of one \
+             moment; or take what the partition has from its files, and delete the topic",
+            lost_end.0 - 1,
+            shared.config.journal_dir().display()
+        );
+        // A later start finds no journal that tells of it.
+        shared.retain([PartitionState { flushed: lost_end, ..partition_state(&partition) }]);
+        close_damaged(shared, &partition, StoreError::Damaged { path: partition.path.to_path_buf(), reason }, replaying);
     }
 }
 

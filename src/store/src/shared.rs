@@ -282,7 +282,7 @@ pub(crate) struct Shared {
     pub unlinks: RefCell<BTreeSet<PathBuf>>,
     pub deleted: Deleted,
     /// What the state file says of partitions that could not be opened; it is kept.
-    pub retained: RefCell<Vec<PartitionState>>,
+    pub retained: RefCell<BTreeMap<TopicPartition, PartitionState>>,
     pub offline: Offline,
     pub later: Later,
     pub room: Room,
@@ -290,6 +290,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Keeps what is known of partitions that could not be opened. What was said of one before stays.
+    pub fn retain(&self, states: impl IntoIterator<Item = PartitionState>) {
+        let mut retained = self.retained.borrow_mut();
+        for state in states {
+            retained.entry(state.partition).or_insert(state);
+        }
+    }
+
     /// The oldest journal block that a replay needs.
     pub fn replay_from(&self) -> Sequence {
         let dirty = self.dirty.borrow().first().map(|(sequence, _)| *sequence);

@@ -88,7 +88,7 @@ pub(crate) fn is_due(shared: &Shared, since: Duration) -> bool {
 }
 
 /// What is known of `partition` now; its producers may be ahead of what is durable.
-fn partition_state(partition: &PartitionShared) -> PartitionState {
+pub(crate) fn partition_state(partition: &PartitionShared) -> PartitionState {
     let log = partition.log.borrow();
     let marks = log.marks();
     PartitionState {
@@ -116,7 +116,7 @@ pub(crate) fn collect(shared: &Shared, clean: bool) -> ShardState {
             .sorted_partitions()
             .iter()
             .map(|partition| partition_state(partition))
-            .chain(shared.retained.borrow().iter().cloned())
+            .chain(shared.retained.borrow().values().cloned())
             .collect(),
     }
 }

@@ -3,12 +3,15 @@
 
 mod support;
 
-use odradek_base::{Offset, ShardId};
+use odradek_base::{Offset, Rng, ShardId, TopicPartition};
+use odradek_log::journal::replay::scan;
+use odradek_log::journal::space::FileNumber;
 use odradek_log::test_batches::idempotent;
 use odradek_ring::Ring;
 use odradek_ring::sim::{CrashMode, DiskFailure, DiskOperation, HostId, World, WorldOptions};
 use odradek_store::{Durability, Partition, RecoveryReport, Store, StoreConfig, StoreError};
 use odradek_wire::ErrorCode;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 use support::*;
@@ -429,5 +432,67 @@ fn what_a_torn_tail_says_of_producers_is_not_believed() {
         assert_eq!((again.base_offset, again.duplicate), (Offset(1), true), "the journal's producer is known");
         let first = append(&partition, &idempotent(15, 0, 3, 1), Durability::Durable);
         assert_eq!((first.base_offset, first.duplicate), (Offset(2), false), "the torn tail's is not: it may begin with any sequence");
+    });
+}
+
+/// Positions of the blocks in the first journal file, by sequence.
+fn journal_blocks(world: &World, path: &Path) -> BTreeMap<u64, u64> {
+    let content = world.peek(HOST, path).expect("the journal");
+    let mut found = Vec::new();
+    scan(&content, FileNumber(0), 0, ShardId(0), &mut found);
+    found.iter().map(|block| (block.sequence.0, block.position)).collect()
+}
+
+#[test]
+fn journal_blocks_that_cannot_be_read_close_the_partitions_that_lost_by_them() {
+    each_seed(|seed| {
+        let world = World::new(seed, WorldOptions::default());
+        let mut rng = Rng::with_seed(seed);
+        // Only the journal has what is written here.
+        let config = StoreConfig { flush_age: Duration::from_secs(3600), ..small(Path::new("/data")) };
+        let (ring, store, _) = open(&world, &config, 4);
+        let deleting = store.partition(tp(3)).expect("there");
+        put_many(&world, &ring, &store, 3, 100..103, 100);
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); 3];
+        let mut owners = Vec::new();
+        for id in 0..10 {
+            let owner = rng.below(3) as usize;
+            rows[owner].extend(put_many(&world, &ring, &store, owner as i32, id..id + 1, 500));
+            owners.push(Some(owner));
+            if id == 2 {
+                let deleting = deleting.clone();
+                world.block_on(&ring, async move { deleting.delete_records(Offset(4)).await }).expect("deleted");
+                owners.push(None);
+            }
+        }
+        world.crash(HOST, CrashMode::Kill);
+        let journal = Path::new("/data/odradek-shard-0-00000000.journal");
+        let blocks = journal_blocks(&world, journal);
+        assert_eq!(blocks.len(), owners.len() + 3, "each append made a block of its own");
+        // One block, or two in a row; not the last, which would be a torn tail.
+        let (victim, count) = (rng.below(owners.len() as u64 - 2) as usize, 1 + seed as usize % 2);
+        for gone in victim..victim + count {
+            assert!(world.flip_bit(HOST, journal, blocks[&(4 + gone as u64)] + 100, 3));
+        }
+        let lost: BTreeSet<usize> = owners[victim..victim + count].iter().flatten().copied().collect();
+
+        for start in 0..3 {
+            let (ring, store, report) = open(&world, &config, 4);
+            assert_eq!(report.holes.len(), usize::from(start == 0), "{report:?}");
+            let closed: BTreeSet<TopicPartition> = lost.iter().map(|index| tp(*index as i32)).collect();
+            assert_eq!(report.damaged.keys().copied().collect::<BTreeSet<_>>(), closed, "blocks {victim} and {count} of {owners:?}");
+            for partition in closed {
+                assert_eq!(store.closed(partition).expect("closed").code(), ErrorCode::KafkaStorageError);
+            }
+            for index in (0..3).filter(|index| !lost.contains(index)) {
+                assert_eq!(rows_of(&world, &ring, &store, index as i32), rows[index], "partition {index}");
+                let id = 1000 * (start + 1);
+                rows[index].extend(put_many(&world, &ring, &store, index as i32, id..id + 40, 12_000));
+            }
+            // The next block repeats that records were deleted.
+            let partition = store.partition(tp(3)).expect("open");
+            assert_eq!(partition.marks().log_start.offset(), Offset(4));
+            world.crash(HOST, CrashMode::PowerLoss);
+        }
     });
 }

@@ -20,15 +20,19 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | payload length in bytes |
-//! | 4 | 1 | kind: 1 batch, 2 log start offset |
+//! | 4 | 1 | kind: 1 batch, 2 log start offset, 3 log end offset |
 //! | 5 | 3 | zero |
 //! | 8 | 16 | topic id |
 //! | 24 | 4 | partition |
 //! | 28 | 4 | leader epoch |
-//! | 32 | 8 | base offset of the batch, or the new log start offset |
+//! | 32 | 8 | base offset of the batch, the new log start offset, or the log end offset after an earlier block |
 //! | 40 | 4 | zero |
 //!
-//! The payload of a batch entry is the record batch exactly as it goes to the segment. A log-start entry has none.
+//! The payload of a batch entry is the record batch exactly as it goes to the segment. The others have none.
+//!
+//! Each block repeats what the block before it did to its partitions: log end offsets in place of batches, and log starts as they are (and what
+//! blocks before that did, as far as the padding has room). Where a block cannot be read any more, the next one tells which partitions
+//! lost their last batches with it; without this only those would be known that have later batches, by a gap in their offsets.
 
 use odradek_base::{LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition, buffer};
 use uuid::Uuid;
@@ -65,12 +69,14 @@ impl std::fmt::Display for Sequence {
 pub struct JournalId(pub u64);
 
 /// What an entry is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum EntryKind {
     /// A record batch at `offset`.
     Batch,
     /// The log start offset moved to `offset`.
     LogStart,
+    /// An earlier block brought the log end offset to `offset`.
+    LogEnd,
 }
 
 /// Header of one entry.
@@ -90,6 +96,7 @@ impl EntryHeader {
         out[4] = match self.kind {
             EntryKind::Batch => 1,
             EntryKind::LogStart => 2,
+            EntryKind::LogEnd => 3,
         };
         out[8..24].copy_from_slice(self.partition.topic.0.as_bytes());
         out[24..28].copy_from_slice(&self.partition.partition.0.to_le_bytes());
@@ -103,6 +110,7 @@ impl EntryHeader {
         let kind = match bytes.get(4)? {
             1 => EntryKind::Batch,
             2 => EntryKind::LogStart,
+            3 => EntryKind::LogEnd,
             _ => return None,
         };
         let topic = TopicId(Uuid::from_bytes(field(bytes, 8)?));

@@ -78,6 +78,15 @@ pub struct Hole {
     pub last: Sequence,
 }
 
+impl std::fmt::Display for Hole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.first, self.last) {
+            (first, last) if first == last => write!(f, "journal block {first}"),
+            (first, last) => write!(f, "journal blocks {first} to {last}"),
+        }
+    }
+}
+
 /// What to replay.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Plan {
@@ -88,6 +97,14 @@ pub struct Plan {
     pub last: Option<FoundBlock>,
     /// The id of the journal that was found.
     pub journal: Option<JournalId>,
+}
+
+impl Plan {
+    /// Where `hole` begins: behind the last block before it that was found.
+    pub fn place(&self, hole: &Hole) -> Option<(FileNumber, u64)> {
+        let before = self.blocks.iter().rev().find(|block| block.sequence < hole.first)?;
+        Some((before.file, before.position + u64::from(before.block_bytes)))
+    }
 }
 
 /// Decides which blocks count. `journal`: the id the shard's state names; without it, the id of the newest block. `known_last`: a

@@ -6,6 +6,7 @@
 //! counted ([`Writer::memory`]) are arenas.
 
 use super::format::{self, BLOCK_HEADER_BYTES, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, JournalId, Sequence};
+use super::look_back::LookBack;
 use bytes::{BufMut, Bytes, BytesMut};
 use odradek_base::{BLOCK_ALIGNMENT, Gauge, Held, LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition, buffer};
 use odradek_wire::batch;
@@ -74,6 +75,8 @@ pub struct Assignment {
 
 struct OpenBlock<T> {
     entries: Vec<BlockEntry<T>>,
+    /// Entries that repeat earlier blocks.
+    repeated: usize,
     durable: bool,
 }
 
@@ -109,6 +112,7 @@ pub struct Writer<T> {
     /// Entries of these blocks.
     entries: usize,
     open: Option<OpenBlock<T>>,
+    look_back: LookBack,
     /// Blocks that wait to be written.
     full: VecDeque<FullBlock<T>>,
     waiting_bytes: usize,
@@ -129,6 +133,7 @@ impl<T> Writer<T> {
             held_bytes: 0,
             entries: 0,
             open: None,
+            look_back: LookBack::default(),
             full: VecDeque::new(),
             waiting_bytes: 0,
             arenas_taken: 0,
@@ -151,9 +156,9 @@ impl<T> Writer<T> {
         &self.memory
     }
 
-    /// Bytes that the entries of blocks here take beside the arenas: their lists grow by doubling.
+    /// Bytes that the entries of blocks here, and what is repeated of earlier ones, take beside the arenas: the former's lists grow by doubling.
     pub fn entry_bytes(&self) -> usize {
-        self.entries * 2 * size_of::<BlockEntry<T>>()
+        self.entries * 2 * size_of::<BlockEntry<T>>() + self.look_back.bytes()
     }
 
     /// Bytes of the arenas that blocks are built in or wait in.
@@ -180,6 +185,7 @@ impl<T> Writer<T> {
             payload_bytes: u32::try_from(bytes.len()).expect("batch lengths are i32"),
         };
         let start = self.push(&header, bytes);
+        self.look_back.note(EntryHeader { kind: EntryKind::LogEnd, offset: assign.last_offset.next(), payload_bytes: 0, ..header });
         let copied = &mut self.arena[start..];
         batch::patch_base_offset_and_epoch(copied, assign.base_offset, assign.leader_epoch);
         if let Some(time) = assign.log_append_time {
@@ -193,6 +199,7 @@ impl<T> Writer<T> {
         let header =
             EntryHeader { kind: EntryKind::LogStart, partition, leader_epoch: LeaderEpoch::UNKNOWN, offset: start, payload_bytes: 0 };
         let at = self.push(&header, &[]);
+        self.look_back.note(header);
         self.record(tag, EntryKind::LogStart, start, start, at, 0, true)
     }
 
@@ -209,7 +216,7 @@ impl<T> Writer<T> {
         }
         // A block whose own entries are the oldest that matter starts the replay itself.
         let replay_from = replay_from.min(sequence);
-        format::seal(&mut bytes, self.shard, self.journal, sequence, replay_from, open.entries.len() as u32);
+        format::seal(&mut bytes, self.shard, self.journal, sequence, replay_from, (open.entries.len() + open.repeated) as u32);
         let padding = buffer::align_up(bytes.len()) - bytes.len();
         bytes.put_bytes(0, padding);
         let bytes = Counted { bytes: bytes.freeze(), arena: arena.clone() }.share();
@@ -227,7 +234,8 @@ impl<T> Writer<T> {
             self.close_open();
         }
         if self.open.is_none() {
-            let needed = buffer::align_up(BLOCK_HEADER_BYTES + entry);
+            let begin = BLOCK_HEADER_BYTES + self.look_back.last_bytes();
+            let needed = buffer::align_up(begin + entry);
             if self.arena.capacity() < needed {
                 let bytes = needed.max(self.limits.arena_bytes);
                 self.arena = aligned_arena(bytes);
@@ -239,8 +247,10 @@ impl<T> Writer<T> {
                 self.arenas_taken += 1;
             }
             self.arena.put_bytes(0, BLOCK_HEADER_BYTES);
-            self.waiting_bytes += BLOCK_HEADER_BYTES;
-            self.open = Some(OpenBlock { entries: Vec::with_capacity(16), durable: false });
+            let last = self.look_back.last();
+            last.iter().for_each(|repeated| self.arena.put_slice(&repeated.encode()));
+            self.waiting_bytes += begin;
+            self.open = Some(OpenBlock { entries: Vec::with_capacity(16), repeated: last.len(), durable: false });
         }
         self.arena.put_slice(&header.encode());
         let start = self.arena.len();
@@ -268,7 +278,14 @@ impl<T> Writer<T> {
     }
 
     fn close_open(&mut self) {
-        let Some(open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take() else { return };
+        let room = buffer::align_up(self.arena.len()) - self.arena.len();
+        for repeated in self.look_back.older().iter().take(room / ENTRY_HEADER_BYTES) {
+            self.arena.put_slice(&repeated.encode());
+            self.waiting_bytes += ENTRY_HEADER_BYTES;
+            open.repeated += 1;
+        }
+        self.look_back.close();
         // Cut at the padded length, so that the rest of the arena stays aligned; the padding itself is written when it is sealed.
         let written = self.arena.len();
         let padded = buffer::align_up(written);

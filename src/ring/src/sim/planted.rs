@@ -17,6 +17,8 @@ pub enum Mistake {
     NoCompactionFlush,
     /// The state of producers is not recovered at the start.
     NoProducerRecovery,
+    /// What a journal block says of the one before, which cannot be read, is not looked at.
+    NoLookBack,
 }
 
 #[cfg(feature = "planted")]

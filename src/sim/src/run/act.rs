@@ -22,6 +22,9 @@ impl Run {
                 if self.planted == Some(Planted::JournalsSpoilt) {
                     rot::spoil_journals(&self.world);
                 }
+                if self.scenario.kinds.stored_rot {
+                    rot::needed_journal(&self.world, &self.history);
+                }
             }
             Action::Start if !self.node.is_running() => {
                 // What a starting node reads is the fault of another day: a flipped bit in the journal's end looks like a torn write.

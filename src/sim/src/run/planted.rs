@@ -30,7 +30,7 @@ impl Planted {
 }
 
 /// All of them, with the names that the command line has for them.
-const NAMES: [(&str, Planted); 9] = [
+const NAMES: [(&str, Planted); 10] = [
     ("no-sync", Planted::NoSync),
     ("some-syncs-missing", Planted::SomeSyncsMissing),
     ("journals-spoilt", Planted::JournalsSpoilt),
@@ -40,6 +40,7 @@ const NAMES: [(&str, Planted); 9] = [
     ("no-replay", Planted::Mistake(Mistake::NoReplay)),
     ("no-compaction-flush", Planted::Mistake(Mistake::NoCompactionFlush)),
     ("no-producer-recovery", Planted::Mistake(Mistake::NoProducerRecovery)),
+    ("no-look-back", Planted::Mistake(Mistake::NoLookBack)),
 ];
 
 impl fmt::Display for Planted {

