@@ -84,3 +84,9 @@ fn compaction_leaves_what_a_producer_may_send_again() {
     seeds(Mode::Node, 1119..1120);
     seeds(Mode::Node, 1245..1246);
 }
+
+/// The first block after a restart did not repeat the one before the crash: when that could not be read any more, nobody missed what it held.
+#[test]
+fn the_first_journal_block_of_a_start_vouches_for_the_one_before() {
+    seeds(Mode::Node, 30553..30554);
+}

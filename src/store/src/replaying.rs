@@ -19,6 +19,7 @@ use odradek_log::state::PartitionState;
 use odradek_ring::Ring;
 use odradek_wire::batch::BatchView;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -104,6 +105,11 @@ pub(crate) async fn journal(
             let path = files.get(&block.file).cloned().unwrap_or_default();
             return Err(StoreError::Damaged { path, reason: format!("journal block {} does not hold together", block.sequence) });
         };
+        let ends = |(header, range): &(EntryHeader, Range<usize>)| {
+            let view = BatchView::parse(&bytes[range.clone()]);
+            (*header, view.map_or(header.offset, |view| view.next_offset()))
+        };
+        shared.writer.borrow_mut().follow(entries.iter().map(ends));
         let mut tagged = Vec::new();
         for (header, range) in entries {
             let partition = shared.partitions.borrow().get(&header.partition).cloned();

@@ -203,6 +203,18 @@ impl<T> Writer<T> {
         self.record(tag, EntryKind::LogStart, start, start, at, 0, true)
     }
 
+    /// A block that was there before this writer: its entries, batches with the offset after their last record. The first block repeats the last of them.
+    pub fn follow(&mut self, entries: impl IntoIterator<Item = (EntryHeader, Offset)>) {
+        for (header, end) in entries {
+            match header.kind {
+                EntryKind::Batch => self.look_back.note(EntryHeader { kind: EntryKind::LogEnd, offset: end, payload_bytes: 0, ..header }),
+                EntryKind::LogStart => self.look_back.note(header),
+                EntryKind::LogEnd => {}
+            }
+        }
+        self.look_back.close();
+    }
+
     /// The oldest block that waits, sealed for writing. `replay_from` as in the format.
     pub fn take(&mut self, replay_from: Sequence) -> Option<SealedBlock<T>> {
         if self.full.is_empty() {
@@ -357,6 +369,27 @@ mod tests {
             assert!(view.crc_valid());
             assert_eq!((view.base_offset(), view.leader_epoch()), (Offset(i as i64 * 3), LeaderEpoch(4)));
         }
+    }
+
+    #[test]
+    fn a_block_repeats_the_one_before_also_when_another_writer_made_that() {
+        let batch = crate::test_batches::plain(1, 100);
+        let repeated = |writer: &mut Writer<u32>| {
+            writer.push_batch(0, partition(9), &batch, assignment(0), true);
+            let block = writer.take(Sequence(1)).expect("a block");
+            let entries = replay::entries(&block.bytes).expect("entries");
+            let repeated = entries.into_iter().filter(|(entry, _)| entry.kind != EntryKind::Batch);
+            repeated.map(|(entry, _)| (entry.kind, entry.partition, entry.offset)).collect::<Vec<_>>()
+        };
+        let mut first = writer(64 << 10, 256 << 10);
+        first.push_batch(0, partition(1), &batch, assignment(7), true);
+        first.push_log_start(0, partition(1), Offset(3));
+        let block = first.take(Sequence(1)).expect("a block");
+        let expected = [(EntryKind::LogStart, partition(1), Offset(3)), (EntryKind::LogEnd, partition(1), Offset(8))];
+        assert_eq!(repeated(&mut first), expected);
+        let mut second = writer(64 << 10, 256 << 10);
+        second.follow(replay::entries(&block.bytes).expect("entries").into_iter().map(|(entry, _)| (entry, entry.offset.next())));
+        assert_eq!(repeated(&mut second), expected);
     }
 
     #[test]
