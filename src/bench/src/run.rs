@@ -45,11 +45,13 @@ pub fn measure(
     };
     let (mut cluster, partitions) = topics.open(subject.config.clone())?;
     let mut crew = Crew::prepare(scenario, &subject.threads, &mut cluster, &partitions)?;
+    let mut preloaded = None;
     if let Some(preload) = scenario.catch_up.as_ref().map(|c| c.preload_mb).filter(|&mb| mb > 0) {
+        preloaded = Some(ends(&mut cluster, &partitions)?);
         crew.preload(preload * 1_000_000)?;
     }
     let starts = ends(&mut cluster, &partitions)?;
-    crew.connect_readers(scenario, &mut cluster, &partitions, &starts)?;
+    crew.connect_readers(scenario, &mut cluster, &partitions, &starts, preloaded)?;
 
     let started_ms = wall_clock_ms();
     let warm_up = Duration::from_secs_f64(scenario.warm_up_s);

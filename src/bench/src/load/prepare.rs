@@ -52,13 +52,14 @@ impl Crew {
         Ok(Self::new(engines, threads.clone(), abort))
     }
 
-    /// Connects tail consumers and those that catch up.
+    /// Connects tail consumers and those that catch up. `preloaded`: where what this run has written for the latter begins.
     pub fn connect_readers(
         &mut self,
         scenario: &Scenario,
         cluster: &mut Cluster,
         partitions: &[TargetPartition],
         starts: &Offsets,
+        preloaded: Option<Offsets>,
     ) -> Result<(), BenchError> {
         if let Some(consumers) = &scenario.consumers {
             let &Consumers { groups, count, max_wait_ms, min_bytes, max_bytes, partition_max_bytes, read_committed, .. } = consumers;
@@ -74,7 +75,10 @@ impl Crew {
         if let Some(c) = scenario.catch_up.clone() {
             let CatchUp { count, share, max_wait_ms, min_bytes, max_bytes, partition_max_bytes, .. } = c;
             let options = FetchOptions { max_wait_ms, min_bytes, max_bytes, partition_max_bytes, read_committed: false };
-            let from = beginnings(cluster, partitions)?;
+            let from = match preloaded {
+                Some(offsets) => offsets,
+                None => beginnings(cluster, partitions)?,
+            };
             if scenario.producers.is_none() && ends(cluster, partitions)? == from {
                 return Err(BenchError::Arguments(
                     "the topics are empty: run a scenario that produces first, or give catch_up.preload_mb".to_owned(),
