@@ -180,7 +180,7 @@ fn wish(settings: &Settings, part: Part, shards: u64) -> Wish {
             let least = (4 * MIB).max(batch);
             given_or(settings.shard_queued_bytes().map(|given| given.max(least)), least, 64 * MIB)
         }
-        Part::ReadAhead => given_or(settings.read_ahead_bytes(), 2 * MIB, 16 * MIB),
+        Part::ReadAhead => given_or(settings.read_ahead_bytes(), 2 * MIB, 32 * MIB),
         Part::ColdReads => Wish::Share { least: 3 * MIB, default: 8 * MIB },
         Part::Writes => Wish::Fixed(
             SEGMENT_WRITES_BYTES + COMPACTION_BUFFERS * u64::from(settings.log_cleaner_io_buffer_size()).clamp(64 << 10, 8 * MIB),
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn without_a_budget_every_part_has_its_default_up_to_half_of_the_machine() {
         let whole = split(&[], 2, None).unwrap();
-        assert_eq!(mib(&whole), [8, 64, 64, 104, 64, 16, 8, 6, 64, 8]);
+        assert_eq!(mib(&whole), [8, 64, 64, 104, 64, 32, 8, 6, 64, 8]);
         assert_eq!(split(&[], 2, Some(1 << 40)).unwrap(), whole);
         let half = split(&[], 2, Some(800 * MIB)).unwrap();
         assert!(half.total_bytes() <= 400 * MIB && half.total_bytes() > 399 * MIB, "{half}");

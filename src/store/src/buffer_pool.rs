@@ -11,24 +11,62 @@ use odradek_base::buffer::align_up;
 use odradek_base::{AlignedBuf, Gauge, Held};
 use std::sync::Arc;
 
-/// Buffers of one size. A buffer may be given back on another thread: responses of cold data can be sent by another shard.
+/// Smallest part of a buffer that is worth one.
+const FILLED_MIN: usize = 4;
+
+/// Buffers of a few sizes. A buffer may be given back on another thread: responses of cold data can be sent by another shard.
 pub(crate) struct BufferPool {
-    buffer_bytes: usize,
     home: Arc<Home>,
 }
 
-struct Home {
+/// Free buffers of one size.
+struct Shelf {
+    buffer_bytes: usize,
     free: ArrayQueue<AlignedBuf>,
+}
+
+struct Home {
+    /// By size, the smallest first.
+    shelves: Vec<Shelf>,
     /// Buffers with content that somebody holds.
     lent: Gauge,
     bytes_max: usize,
 }
 
+impl Home {
+    fn free_bytes(&self) -> usize {
+        self.shelves.iter().map(|shelf| shelf.free.len() * shelf.buffer_bytes).sum()
+    }
+
+    /// The smallest buffers that take `bytes`; none where these would waste most of one.
+    fn shelf(&self, bytes: usize) -> Option<&Shelf> {
+        self.shelves.iter().find(|shelf| bytes <= shelf.buffer_bytes).filter(|shelf| bytes >= shelf.buffer_bytes / FILLED_MIN)
+    }
+
+    /// Keeps a buffer that is still counted as lent. Free ones of other sizes, which nobody has wanted since, make room for it.
+    fn keep(&self, buffer: AlignedBuf) {
+        let Some(home) = self.shelves.iter().find(|shelf| shelf.buffer_bytes == buffer.len()) else { return };
+        while self.lent.bytes() + self.free_bytes() > self.bytes_max {
+            let others = self.shelves.iter().filter(|shelf| shelf.buffer_bytes != home.buffer_bytes);
+            if others.rev().find_map(|shelf| shelf.free.pop()).is_none() {
+                return;
+            }
+        }
+        // A full shelf lets it go.
+        let _ = home.free.push(buffer);
+    }
+}
+
 impl BufferPool {
-    /// Keeps free buffers of `buffer_bytes` each, up to `bytes_max` bytes together with those that are lent.
-    pub fn new(buffer_bytes: usize, bytes_max: usize) -> Self {
-        let count = (bytes_max / buffer_bytes.max(1)).max(1);
-        Self { buffer_bytes, home: Arc::new(Home { free: ArrayQueue::new(count), lent: Gauge::default(), bytes_max }) }
+    /// Keeps free buffers of these `sizes`, up to `bytes_max` bytes together with those that are lent.
+    pub fn new(sizes: impl IntoIterator<Item = usize>, bytes_max: usize) -> Self {
+        let shelf = |bytes: usize| {
+            let buffer_bytes = align_up(bytes.max(1));
+            Shelf { buffer_bytes, free: ArrayQueue::new((bytes_max / buffer_bytes).max(1)) }
+        };
+        let mut shelves: Vec<Shelf> = sizes.into_iter().map(shelf).collect();
+        shelves.sort_by_key(|shelf| shelf.buffer_bytes);
+        Self { home: Arc::new(Home { shelves, lent: Gauge::default(), bytes_max }) }
     }
 
     /// Bytes of the buffers that slices pin, read-ahead's own among them.
@@ -38,38 +76,30 @@ impl BufferPool {
 
     /// Bytes of free buffers.
     pub fn free_bytes(&self) -> usize {
-        self.home.free.len() * self.buffer_bytes
+        self.home.free_bytes()
     }
 
     /// A buffer of at least `bytes`: a kept one where it fits.
     pub fn take(&self, bytes: usize) -> AlignedBuf {
-        let kept = if self.fits(bytes) { self.home.free.pop() } else { None };
+        let kept = self.home.shelf(bytes).and_then(|shelf| shelf.free.pop());
         kept.unwrap_or_else(|| AlignedBuf::zeroed(self.size_for(bytes)))
     }
 
     /// Size of the buffer that [`BufferPool::take`] gives for `bytes`.
     pub fn size_for(&self, bytes: usize) -> usize {
-        align_up(if self.fits(bytes) { self.buffer_bytes } else { bytes.max(1) })
-    }
-
-    /// Not too large for a kept buffer, and not so small that it would waste most of one.
-    fn fits(&self, bytes: usize) -> bool {
-        (self.buffer_bytes / 4..=self.buffer_bytes).contains(&bytes)
+        self.home.shelf(bytes).map_or_else(|| align_up(bytes.max(1)), |shelf| shelf.buffer_bytes)
     }
 
     /// Shares the buffer's content; it comes back when the last slice is gone.
     pub fn freeze(&self, buffer: AlignedBuf) -> Bytes {
         let held = self.home.lent.hold(buffer.len());
-        let returns = buffer.len() == align_up(self.buffer_bytes);
-        Bytes::from_owner(Lent { buffer: Some(buffer), returns, home: self.home.clone(), _held: held })
+        Bytes::from_owner(Lent { buffer: Some(buffer), home: self.home.clone(), _held: held })
     }
 }
 
 struct Lent {
     /// Always there until the drop.
     buffer: Option<AlignedBuf>,
-    /// It has the size of those that are kept.
-    returns: bool,
     home: Arc<Home>,
     _held: Held,
 }
@@ -82,11 +112,8 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let Some(buffer) = self.buffer.take().filter(|_| self.returns) else { return };
-        // It is still counted as lent.
-        if self.home.lent.bytes() + self.home.free.len() * buffer.len() <= self.home.bytes_max {
-            // A full pool lets it go.
-            let _ = self.home.free.push(buffer);
+        if let Some(buffer) = self.buffer.take() {
+            self.home.keep(buffer);
         }
     }
 }
@@ -97,7 +124,7 @@ mod tests {
 
     #[test]
     fn buffers_come_back_when_the_last_slice_is_gone() {
-        let pool = BufferPool::new(8192, 8192);
+        let pool = BufferPool::new([8192], 8192);
         let buffer = pool.take(5000);
         let address = buffer.as_ptr();
         let shared = pool.freeze(buffer);
@@ -110,16 +137,16 @@ mod tests {
 
     #[test]
     fn other_sizes_are_not_kept() {
-        let pool = BufferPool::new(8192, 1 << 20);
+        let pool = BufferPool::new([8192], 1 << 20);
         for bytes in [100, 20_000] {
             drop(pool.freeze(pool.take(bytes)));
-            assert!(pool.home.free.is_empty());
+            assert_eq!(pool.free_bytes(), 0);
         }
     }
 
     #[test]
     fn free_and_lent_buffers_share_the_bound_and_a_slice_counts_as_its_buffer() {
-        let pool = BufferPool::new(8192, 3 * 8192);
+        let pool = BufferPool::new([8192], 3 * 8192);
         let slices: Vec<Bytes> = (0..4).map(|_| pool.freeze(pool.take(8192)).slice(..1)).collect();
         assert_eq!((pool.lent_bytes(), pool.free_bytes()), (4 * 8192, 0));
         let mut slices = slices.into_iter();
@@ -129,5 +156,15 @@ mod tests {
         assert_eq!((pool.lent_bytes(), pool.free_bytes()), (2 * 8192, 8192));
         drop(slices);
         assert_eq!((pool.lent_bytes(), pool.free_bytes()), (0, 3 * 8192));
+    }
+
+    #[test]
+    fn the_smallest_size_that_fits_is_given_and_wanted_sizes_displace_others() {
+        let pool = BufferPool::new([32_768, 8192], 32_768);
+        assert_eq!([1000, 2048, 8192, 8193, 40_000].map(|bytes| pool.size_for(bytes)), [4096, 8192, 8192, 32_768, 40_960]);
+        drop(pool.freeze(pool.take(20_000)));
+        assert_eq!(pool.free_bytes(), 32_768);
+        drop(pool.freeze(pool.take(8000)));
+        assert_eq!(pool.free_bytes(), 8192, "the large one went for it");
     }
 }

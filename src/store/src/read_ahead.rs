@@ -4,10 +4,12 @@ use bytes::Bytes;
 use odradek_base::{Offset, TopicPartition};
 use odradek_ring::sync::Event;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Sequential readers that are remembered; the one that came longest ago is forgotten and looks its place up again.
 const PLACES_MAX: usize = 4096;
+/// The last reads whose readers share the room.
+const RECENT: usize = 128;
 
 /// A stretch of a segment that was read and may serve the next read.
 pub(crate) struct Chunk {
@@ -29,6 +31,8 @@ pub(crate) struct Place {
     pub position: u64,
     /// Bytes of the batch there, where its header was in what was read before; 0 where it was not.
     pub batch_bytes: usize,
+    /// Who goes on there: the same as long as one stretch follows the other.
+    pub reader: u64,
 }
 
 /// Bounded in bytes of the buffers that it pins, and in readers.
@@ -42,6 +46,9 @@ pub(crate) struct ReadAhead {
     /// Reads of what a reader will want next.
     under_way: RefCell<BTreeMap<(TopicPartition, Offset), Event>>,
     under_way_bytes: Cell<usize>,
+    /// Readers of the last stretches, the newest last.
+    recent: RefCell<VecDeque<u64>>,
+    readers: Cell<u64>,
     /// Grows when segments change: what was read from the old ones is not kept.
     generation: Cell<u64>,
 }
@@ -56,6 +63,8 @@ impl ReadAhead {
             ages: RefCell::default(),
             under_way: RefCell::default(),
             under_way_bytes: Cell::new(0),
+            recent: RefCell::default(),
+            readers: Cell::new(0),
             generation: Cell::new(0),
         }
     }
@@ -81,6 +90,19 @@ impl ReadAhead {
         self.bytes.get()
     }
 
+    /// Somebody who has not gone on from a place that is known.
+    pub fn new_reader(&self) -> u64 {
+        self.readers.set(self.readers.get() + 1);
+        self.readers.get()
+    }
+
+    /// Bytes that each of the readers of these days may have in memory and under way: their parts of the whole.
+    pub fn share(&self) -> usize {
+        let recent = self.recent.borrow();
+        let readers: BTreeSet<u64> = recent.iter().copied().collect();
+        self.bytes_max / readers.len().max(1)
+    }
+
     /// Keeps what was read in the given generation, and where it ends. `lent` tells the bytes of all buffers that hold cold data: those that
     /// answers pin leave less room here.
     pub fn keep(&self, chunk: Chunk, end: Place, generation: u64, lent: impl Fn() -> usize) {
@@ -88,8 +110,11 @@ impl ReadAhead {
             return;
         }
         // Whoever wants the first offset finds it here now.
-        self.places.borrow_mut().remove(&(chunk.partition, chunk.first_offset));
+        let goes_on = self.places.borrow_mut().remove(&(chunk.partition, chunk.first_offset)).is_some();
         self.remember(chunk.partition, chunk.next_offset, end);
+        if goes_on {
+            self.note_reader(end.reader);
+        }
         let bytes = chunk.pinned;
         let mut chunks = self.chunks.borrow_mut();
         chunks.push_back(chunk);
@@ -98,6 +123,15 @@ impl ReadAhead {
             let at = chunks.iter().position(|chunk| chunk.used_up.get()).unwrap_or(0);
             let Some(old) = chunks.remove(at) else { break };
             self.bytes.set(self.bytes.get() - old.pinned);
+        }
+    }
+
+    /// Only who goes on needs room for what comes next.
+    fn note_reader(&self, reader: u64) {
+        let mut recent = self.recent.borrow_mut();
+        recent.push_back(reader);
+        if recent.len() > RECENT {
+            recent.pop_front();
         }
     }
 
@@ -183,7 +217,7 @@ mod tests {
     }
 
     fn end(next: i64) -> Place {
-        Place { segment: Offset(0), position: next as u64, batch_bytes: 0 }
+        Place { segment: Offset(0), position: next as u64, batch_bytes: 0, reader: 0 }
     }
 
     fn keep(cache: &ReadAhead, index: i32, first: i64, next: i64, bytes: usize) {
@@ -232,6 +266,23 @@ mod tests {
         assert!(cache.find(tp(1), Offset(1)).is_some() && cache.place(tp(1), Offset(10)).is_some());
         cache.keep(chunk(0, 0, 10, 10), end(10), generation, || 0);
         assert!(cache.find(tp(0), Offset(1)).is_none() && cache.place(tp(0), Offset(10)).is_none());
+    }
+
+    #[test]
+    fn readers_of_the_last_stretches_share_the_room() {
+        let cache = ReadAhead::new(1000);
+        assert_eq!(cache.share(), 1000);
+        let readers: Vec<u64> = (0..4).map(|_| cache.new_reader()).collect();
+        for at in 0..3 * RECENT as i64 {
+            let reader = readers[at as usize % readers.len()];
+            cache.keep(chunk(0, at, at + 1, 1), Place { reader, ..end(at + 1) }, cache.generation(), || 0);
+        }
+        assert_eq!(cache.share(), 250);
+        // The first of them does not go on from anywhere.
+        for at in 0..=RECENT as i64 {
+            cache.keep(chunk(1, at, at + 1, 1), Place { reader: readers[0], ..end(at + 1) }, cache.generation(), || 0);
+        }
+        assert_eq!(cache.share(), 1000, "who has stopped needs none");
     }
 
     #[test]

@@ -27,14 +27,26 @@ const READ_BYTES_MIN: usize = 64 << 10;
 const READ_BYTES_MAX: usize = 1 << 20;
 /// The read of a sequential reader beside live writes.
 const READ_BYTES_LIVE: usize = 256 << 10;
-/// Room of a kept buffer: the largest read begins and ends within a block.
-pub(crate) const BUFFER_BYTES: usize = READ_BYTES_MAX + 2 * BLOCK_ALIGNMENT;
+/// The same where many readers share the room: a stretch that is in use and one under way.
+const READ_BYTES_SHARED_MIN: usize = 128 << 10;
+/// Stretches of each reader that are in memory: one that is being answered with, one that comes next, and room for buffers between two readers.
+const STRETCHES_EACH: usize = 3;
 /// Bytes that are checked before other tasks get their turn.
 const CHECKED_PER_TURN: usize = 256 << 10;
 /// Batches of at least this size are read as whole ones.
 const LARGE_BATCH_BYTES: usize = 16 << 10;
 /// A slice that is smaller than this part of what was read is copied, so that a client that does not read pins little more than it was given.
 const PINNED_SHARE_MIN: usize = 4;
+
+/// Sizes of the kept buffers: the reads of sequential readers, which begin and end within a block.
+pub(crate) fn buffer_sizes() -> impl Iterator<Item = usize> {
+    sequential_sizes().map(|bytes| bytes + 2 * BLOCK_ALIGNMENT)
+}
+
+/// The reads of sequential readers, the largest first.
+fn sequential_sizes() -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(READ_BYTES_MAX), |bytes| Some(bytes / 2).filter(|bytes| *bytes >= READ_BYTES_SHARED_MIN))
+}
 
 pub(crate) fn read_memory(
     shared: &Shared,
@@ -126,13 +138,25 @@ pub(crate) async fn read(
                 _ => return Ok(ReadData::default()),
             }
         };
-        let (data, left) = cut(shared, &stretch.batches, from, upto, max_bytes, at_least_one);
+        let (mut data, mut left) = cut(shared, &stretch.batches, from, upto, max_bytes, at_least_one);
         check_range(partition, from)?;
-        if left == 0 {
-            shared.read_ahead.used_up(partition.tp, stretch.next_offset);
+        let mut next = stretch.next_offset;
+        let mut room = max_bytes.saturating_sub(data.bytes());
+        while left == 0 {
+            shared.read_ahead.used_up(partition.tp, next);
+            // What has been read ahead already goes along.
+            let ahead = shared.read_ahead.find(partition.tp, next).filter(|_| next < upto);
+            let Some((batches, end)) = ahead else { break };
+            let (more, behind) = cut(shared, &batches, next, upto, room, false);
+            if more.batches.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(more.bytes());
+            data.batches.extend(more.batches);
+            (next, left) = (end, behind);
         }
         if sequential && left < max_bytes {
-            read_on(shared, partition, stretch.next_offset);
+            read_on(shared, partition, next);
         }
         return Ok(data);
     }
@@ -193,7 +217,7 @@ fn next_place(shared: &Shared, partition: &PartitionShared, from: Offset) -> Opt
         return Some(place);
     }
     let next = log.segments().get(at + 1).filter(|segment| segment.base_offset == from && segment.flushed_bytes > 0)?;
-    Some(Place { segment: next.base_offset, position: 0, batch_bytes: place.batch_bytes })
+    Some(Place { segment: next.base_offset, position: 0, ..place })
 }
 
 /// Base offset of the segment after the one of `from`.
@@ -204,7 +228,9 @@ fn next_segment(partition: &PartitionShared, from: Offset) -> Option<Offset> {
 
 /// How much to read for a sequential reader: whole batches, where their size is known.
 fn sequential_bytes(shared: &Shared, place: Place) -> usize {
-    let bytes = if writes_are_live(shared) { READ_BYTES_LIVE } else { READ_BYTES_MAX };
+    let most = if writes_are_live(shared) { READ_BYTES_LIVE } else { READ_BYTES_MAX };
+    let share = shared.read_ahead.share() / STRETCHES_EACH;
+    let bytes = sequential_sizes().find(|bytes| *bytes <= most.min(share)).unwrap_or(READ_BYTES_SHARED_MIN);
     match place.batch_bytes {
         small if small < LARGE_BATCH_BYTES => bytes,
         large => (bytes / large * large).max(large),
@@ -347,7 +373,8 @@ async fn read_stretch_once(
         let scanned = scan_stretch(shared, &bytes, from, &source).await?;
         if let Some((batches, first_offset, next_offset)) = scanned.found {
             let end = source.position + (scanned.whole as u64);
-            let end = Place { segment: source.segment, position: end, batch_bytes: scanned.need };
+            let reader = known.map_or_else(|| shared.read_ahead.new_reader(), |place| place.reader);
+            let end = Place { segment: source.segment, position: end, batch_bytes: scanned.need, reader };
             let chunk = Chunk {
                 partition: partition.tp,
                 // Nothing lies between what was asked for and the first batch that is there.

@@ -1,5 +1,6 @@
 //! The handle of a shard's store.
 
+use crate::cold_reads;
 use crate::compaction::{self, Compacted};
 use crate::config::{PartitionSpec, StoreConfig};
 use crate::error::StoreError;
@@ -111,6 +112,11 @@ impl Store {
             full: self.shared.room.is_full(index),
         })
         .collect()
+    }
+
+    /// Whether the journal is being written: whoever keeps the shard or the disk for long delays an acknowledgement.
+    pub fn writes_are_live(&self) -> bool {
+        cold_reads::writes_are_live(&self.shared)
     }
 
     /// Whether a partition could be moved to `path`.

@@ -159,7 +159,7 @@ pub(crate) async fn open(ring: Ring, config: StoreConfig, owned: Vec<PartitionSp
         files: FileCache::new(config.open_files_max),
         cold_reads: ColdReads::default(),
         writing: Gauge::default(),
-        cold_buffers: BufferPool::new(reader::BUFFER_BYTES, config.read_ahead_bytes),
+        cold_buffers: BufferPool::new(reader::buffer_sizes(), config.read_ahead_bytes),
         read_ahead: ReadAhead::new(config.read_ahead_bytes),
         counters: Counters::default(),
         compaction: crate::compaction::Compaction::default(),
